@@ -1,0 +1,82 @@
+"""The engine protocol: token ids in, token ids out. Knows nothing of audio, text or dialogue."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose tokens.
+
+    Attributes:
+        temperature: Softmax temperature; 0 means greedy.
+        top_p: Nucleus mass in (0, 1].
+        top_k: Keep this many candidates; 0 keeps all.
+        seed: Seed of this request's own generator; None draws one.
+        max_new_tokens: Most tokens to generate, at least 1.
+        stop_token_ids: Ids that end the reply (the stop id itself is still delivered).
+    """
+
+    temperature: float = 0.2
+    top_p: float = 0.8
+    top_k: int = 0
+    seed: int | None = None
+    max_new_tokens: int = 2000
+    stop_token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenChunk:
+    """New tokens of one reply; `finish_reason` is set on the last chunk only (which may hold no ids)."""
+
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """What the engine is doing now."""
+
+    running: int
+    waiting: int
+    generated_tokens: int
+
+
+class Engine(Protocol):
+    """Generates token ids for many callers.
+
+    `token_ids` is always the full conversation; an engine may reuse what it has cached of it.
+    Closing the iterator early cancels the request within one step.
+    """
+
+    def generate(
+        self,
+        token_ids: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        request_id: str | None = None,
+        session_id: str | None = None,
+    ) -> AsyncIterator[TokenChunk]:
+        """Yield the reply to `token_ids` as it is generated.
+
+        Raises:
+            PromptError: If the prompt is empty, out of the vocabulary or longer than the context.
+            ServerBusyError: If no more requests are accepted.
+            EngineError: If the model failed.
+        """
+        ...
+
+    async def cancel(self, request_id: str) -> None:
+        """End a request; its stream closes with `finish_reason="cancelled"`. Unknown ids are ignored."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """Tell what runs and waits."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the engine; running streams end as cancelled."""
+        ...

@@ -1,0 +1,33 @@
+"""The exceptions that users may see. Each message says what came, what was expected and what to do."""
+
+
+class AntiphonError(Exception):
+    """Base of every error that is the user's or the environment's, not a bug of ours."""
+
+
+class AudioError(AntiphonError):
+    """Audio that cannot be read or used: empty, corrupt, not finite, of an unknown format."""
+
+
+class ConfigError(AntiphonError):
+    """A setting, flag or configuration file that is not acceptable."""
+
+
+class CheckpointError(AntiphonError):
+    """Weights that are missing, truncated, of the wrong shape or not safe to load."""
+
+
+class PromptError(AntiphonError):
+    """A prompt the model cannot take: empty, too long for the context, ids out of range."""
+
+
+class EngineError(AntiphonError):
+    """The engine could not produce tokens."""
+
+
+class ServerBusyError(EngineError):
+    """The server is full; try again later."""
+
+
+class ServerConnectionError(EngineError):
+    """The model server does not answer, or went away in the middle of a reply."""

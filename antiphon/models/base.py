@@ -1,0 +1,102 @@
+"""Protocols between the dialogue and any model family. Knows no concrete model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Waveform = npt.NDArray[np.float32]
+
+
+class SpeechEncoder(Protocol):
+    """Turns a person's speech into speech tokens."""
+
+    def encode(self, waveform: Tensor | Waveform, sample_rate: int) -> Tensor:
+        """Turn (n_samples,) or (channels, n_samples) audio into (T,) int64 codes."""
+        ...
+
+
+class DecoderStreamLike(Protocol):
+    """One reply being turned into sound, block by block."""
+
+    def push(self, tokens: Sequence[int] | Tensor) -> Tensor:
+        """Take more speech tokens; return the samples that became final, (n,) float32, maybe empty."""
+        ...
+
+    def flush(self) -> Tensor:
+        """Return all samples still held back, (n,) float32."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class SpeechDecoder(Protocol):
+    """Turns speech tokens into sound."""
+
+    sample_rate: int
+
+    def decode(self, tokens: Sequence[int] | Tensor, voice: str | None = None) -> Tensor:
+        """Turn (T,) codes into (n_samples,) float32 at `sample_rate`."""
+        ...
+
+    def open_stream(self, voice: str | None = None, seed: int = 0) -> DecoderStreamLike:
+        """Open the state of one reply."""
+        ...
+
+
+class TextTokenizer(Protocol):
+    """Text to ids and back; user text never becomes special tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        """Encode plain text; special-token spellings in it stay plain text."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Decode ids; special tokens are left out, incomplete UTF-8 at the end becomes U+FFFD."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where the special ids of a GLM-4-Voice-style vocabulary lie.
+
+    Attributes:
+        prefix: Ids that open every prompt, `[gMASK] <sop>`.
+        system, user, assistant, observation: Role ids.
+        begin_of_audio, end_of_audio: Ids around a user's speech.
+        audio_0: Id of speech token 0; speech token i is `audio_0 + i`.
+        n_audio: Number of speech tokens.
+        stop: Ids that end a reply (`<|endoftext|>`, `<|user|>`, `<|observation|>`).
+        vocab_size: Rows of the embedding.
+        context_length: Longest prompt plus reply, in tokens.
+    """
+
+    prefix: tuple[int, ...]
+    system: int
+    user: int
+    assistant: int
+    observation: int
+    begin_of_audio: int
+    end_of_audio: int
+    audio_0: int
+    n_audio: int
+    stop: tuple[int, ...]
+    vocab_size: int
+    context_length: int
+
+
+def empty_waveform() -> Tensor:
+    """A waveform of no samples, (0,) float32."""
+    return torch.zeros(0)
