@@ -1,0 +1,207 @@
+"""The domain of the embedded model: a grammar that yields questions with their only right answer.
+
+Knows nothing of audio or models. What is reserved for testing is decided here and nowhere else.
+"""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from antiphon.training import lexicon
+
+SKILLS = ("greeting", "arithmetic", "calendar", "opposites", "capitals", "repeat", "count")
+MAX_NUMBER = 99
+MAX_COUNT_START = 20
+MAX_COUNT_STEPS = 10
+MAX_REPEAT_WORDS = 5
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and its answer.
+
+    Attributes:
+        skill: One of `SKILLS`.
+        question: What the person says, plain lower-case words (names keep their capital).
+        answer: The reply as shown, with capital and full stop.
+        is_reserved: True when the combination is kept for testing and never trained on.
+    """
+
+    skill: str
+    question: str
+    answer: str
+    is_reserved: bool = False
+
+
+def number_words(number: int) -> str:
+    """Spell 0..99 in words: 47 -> "forty seven"."""
+    if not 0 <= number <= MAX_NUMBER:
+        raise ValueError(f"number_words takes 0..{MAX_NUMBER}, got {number}")
+    if number < len(lexicon.UNITS):
+        return lexicon.UNITS[number]
+    tens, unit = divmod(number, 10)
+    return lexicon.TENS[tens - 2] + (f" {lexicon.UNITS[unit]}" if unit else "")
+
+
+def sentence(words: str) -> str:
+    """Give words a capital and a full stop (unless they end in punctuation)."""
+    return words[0].upper() + words[1:] + ("" if words[-1] in ".?!" else ".")
+
+
+def normalise(text: str) -> str:
+    """Reduce an answer to lower-case words, as right and wrong are judged."""
+    return " ".join(re.findall(r"[a-z0-9']+", text.lower()))
+
+
+def is_reserved_pair(first: int, second: int) -> bool:
+    """Tell whether an arithmetic pair is kept for testing."""
+    return (31 * first + 7 * second) % 5 == 2
+
+
+def is_reserved_phrase(phrase: str) -> bool:
+    """Tell whether a phrase to repeat is kept for testing."""
+    return sum(map(ord, phrase)) % 7 == 0
+
+
+def is_reserved_count(start: int, end: int) -> bool:
+    """Tell whether a pair to count between is kept for testing."""
+    return (start + 2 * end) % 5 == 1
+
+
+def greeting(rng: random.Random) -> Exchange:
+    """Draw a greeting or a question about the assistant."""
+    question, answer = rng.choice(lexicon.GREETINGS)
+    return Exchange("greeting", question, answer)
+
+
+def arithmetic(rng: random.Random) -> Exchange:
+    """Draw a sum or difference whose operands and result lie in 0..99."""
+    is_sum = rng.random() < 0.5
+    low, high = sorted((rng.randint(0, MAX_NUMBER), rng.randint(0, MAX_NUMBER)))
+    if is_sum:
+        first = rng.randint(0, MAX_NUMBER)
+        second = rng.randint(0, MAX_NUMBER - first)
+    else:
+        first, second = high, low
+    return arithmetic_exchange(first, second, is_sum, rng)
+
+
+def arithmetic_exchange(first: int, second: int, is_sum: bool, rng: random.Random) -> Exchange:
+    """Build the exchange for one pair of operands."""
+    result = first + second if is_sum else first - second
+    words = f"{number_words(first)} {'plus' if is_sum else 'minus'} {number_words(second)}"
+    template = rng.choice(("what is {}", "what is {}", "how much is {}", "{}", "tell me {}"))
+    return Exchange(
+        "arithmetic",
+        template.format(words),
+        sentence(f"{words} is {number_words(result)}"),
+        is_reserved_pair(first, second),
+    )
+
+
+def calendar(rng: random.Random) -> Exchange:
+    """Draw a question on what comes before or after a day or month."""
+    noun, names = rng.choice((("day", lexicon.DAYS), ("month", lexicon.MONTHS)))
+    index, relation = rng.randrange(len(names)), rng.choice(("after", "before"))
+    other = names[(index + (1 if relation == "after" else -1)) % len(names)]
+    template = rng.choice(("what {0} comes {1} {2}", "which {0} is {1} {2}", "what comes {1} {2}"))
+    question = template.format(noun, relation, names[index])
+    return Exchange("calendar", question, sentence(f"{relation} {names[index]} comes {other}"))
+
+
+def opposites(rng: random.Random) -> Exchange:
+    """Draw a question for the opposite of a word."""
+    pair = rng.choice(lexicon.OPPOSITES)
+    word, other = pair if rng.random() < 0.5 else pair[::-1]
+    template = rng.choice(
+        ("what is the opposite of {}", "tell me the opposite of {}", "the opposite of {}")
+    )
+    return Exchange(
+        "opposites", template.format(word), sentence(f"the opposite of {word} is {other}")
+    )
+
+
+def capitals(rng: random.Random) -> Exchange:
+    """Draw a question for the capital of a country."""
+    country, capital = rng.choice(lexicon.CAPITALS)
+    template = rng.choice(
+        ("what is the capital of {}", "tell me the capital of {}", "the capital of {}")
+    )
+    return Exchange(
+        "capitals", template.format(country), sentence(f"the capital of {country} is {capital}")
+    )
+
+
+def repeat(rng: random.Random) -> Exchange:
+    """Draw a phrase to say again."""
+    n_words = rng.randint(1, MAX_REPEAT_WORDS)
+    phrase = " ".join(rng.choice(lexicon.REPEAT_WORDS) for _ in range(n_words))
+    template = rng.choice(
+        ("repeat after me, {}", "repeat after me, {}", "please repeat, {}", "say, {}")
+    )
+    return Exchange("repeat", template.format(phrase), sentence(phrase), is_reserved_phrase(phrase))
+
+
+def count(rng: random.Random) -> Exchange:
+    """Draw two numbers to count between."""
+    start = rng.randint(0, MAX_COUNT_START)
+    end = start + rng.randint(2, MAX_COUNT_STEPS)
+    template = rng.choice(
+        ("count from {} to {}", "count from {} to {}", "please count from {} to {}")
+    )
+    numbers = [number_words(n) for n in range(start, end + 1)]
+    return Exchange(
+        "count",
+        template.format(numbers[0], numbers[-1]),
+        sentence(", ".join(numbers)),
+        is_reserved_count(start, end),
+    )
+
+
+DRAW: dict[str, Callable[[random.Random], Exchange]] = {
+    "greeting": greeting,
+    "arithmetic": arithmetic,
+    "calendar": calendar,
+    "opposites": opposites,
+    "capitals": capitals,
+    "repeat": repeat,
+    "count": count,
+}
+
+# Most practice goes where there are most combinations.
+TRAINING_WEIGHTS = {
+    "greeting": 0.06,
+    "arithmetic": 0.36,
+    "calendar": 0.08,
+    "opposites": 0.09,
+    "capitals": 0.09,
+    "repeat": 0.22,
+    "count": 0.10,
+}
+
+# Skills small enough to be known whole: nothing in them is reserved but the voices.
+CLOSED_SKILLS = frozenset({"greeting", "calendar", "opposites", "capitals"})
+
+
+def draw(rng: random.Random, skill: str | None = None, reserved: bool = False) -> Exchange:
+    """Draw one exchange.
+
+    Args:
+        rng: Source of randomness.
+        skill: One of `SKILLS`; None draws one by `TRAINING_WEIGHTS`.
+        reserved: True draws only combinations kept for testing (closed skills have none: they
+            yield any), False only those free for training.
+    """
+    name = skill or rng.choices(list(TRAINING_WEIGHTS), list(TRAINING_WEIGHTS.values()))[0]
+    while True:
+        exchange = DRAW[name](rng)
+        if name in CLOSED_SKILLS or exchange.is_reserved == reserved:
+            return exchange
+
+
+def all_texts() -> list[str]:
+    """List every word form of the domain as sentences, for building the text vocabulary."""
+    rng = random.Random(0)
+    texts = [draw(rng) for _ in range(4000)]
+    return [text for exchange in texts for text in (exchange.question, exchange.answer)]

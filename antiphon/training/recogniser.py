@@ -1,0 +1,92 @@
+"""The recogniser around the speech tokenizer: codes in the middle, characters out (CTC).
+
+Only the encoder and its codebook are shipped as the tokenizer; this half gives the codes their meaning.
+"""
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
+BLANK = len(ALPHABET)
+N_LABELS = len(ALPHABET) + 1
+STEPS_PER_TOKEN = 4
+
+
+def text_to_labels(text: str) -> list[int]:
+    """Turn text into label ids; what the alphabet lacks is left out."""
+    letters = re.sub(r"\s+", " ", re.sub(r"[^a-z' ]", " ", text.lower())).strip()
+    return [ALPHABET.index(letter) for letter in letters]
+
+
+def labels_to_text(labels: list[int]) -> str:
+    """Turn label ids into text."""
+    return "".join(ALPHABET[label] for label in labels)
+
+
+class CodeRecogniser(nn.Module):
+    """Reads quantised hidden states; each token position yields four CTC steps."""
+
+    def __init__(self, d_model: int, n_layers: int = 3, n_heads: int = 4) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            d_model,
+            n_heads,
+            4 * d_model,
+            dropout=0.1,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.position = nn.Conv1d(d_model, d_model, 7, padding=3, groups=d_model)
+        self.layers = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(d_model)
+        self.norm_in = nn.LayerNorm(d_model)
+        self.head = nn.Linear(d_model, STEPS_PER_TOKEN * N_LABELS)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Turn (B, T, D) states with mask (B, T) into log probabilities (B, 4T, N_LABELS)."""
+        states = self.norm_in(hidden) * mask[..., None]
+        states = states + self.position(states.transpose(1, 2)).transpose(1, 2)
+        states = self.norm(self.layers(states, src_key_padding_mask=~mask))
+        logits = self.head(states).unflatten(-1, (STEPS_PER_TOKEN, N_LABELS)).flatten(1, 2)
+        return logits.float().log_softmax(-1)
+
+    @torch.no_grad()
+    def transcribe(self, hidden: Tensor, mask: Tensor) -> list[str]:
+        """Read greedily; one text an item."""
+        best = self(hidden, mask).argmax(-1)
+        texts = []
+        for row, length in zip(best, mask.sum(-1) * STEPS_PER_TOKEN, strict=True):
+            collapsed = torch.unique_consecutive(row[:length]).tolist()
+            texts.append(labels_to_text([label for label in collapsed if label != BLANK]))
+        return texts
+
+
+def ctc_loss(log_probabilities: Tensor, mask: Tensor, texts: list[str]) -> Tensor:
+    """Mean CTC loss a character over a batch; log_probabilities (B, 4T, N_LABELS), mask (B, T)."""
+    targets = [text_to_labels(text) for text in texts]
+    lengths = torch.tensor([len(target) for target in targets])
+    flat = torch.tensor([label for target in targets for label in target])
+    steps = mask.sum(-1) * STEPS_PER_TOKEN
+    losses = nn.functional.ctc_loss(
+        log_probabilities.transpose(0, 1),
+        flat,
+        steps,
+        lengths,
+        blank=BLANK,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return losses.sum() / lengths.sum()
+
+
+def edit_distance(reference: list[str] | str, hypothesis: list[str] | str) -> int:
+    """Levenshtein distance between two sequences."""
+    row = list(range(len(hypothesis) + 1))
+    for i, expected in enumerate(reference, start=1):
+        previous, row[0] = row[0], i
+        for j, got in enumerate(hypothesis, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (expected != got))
+    return row[-1]
