@@ -1,4 +1,4 @@
-"""What is fixed about GLM-4-Voice checkpoints: names and order of special tokens, prompts' constants.
+"""What is fixed about GLM-4-Voice checkpoints: names and order of special tokens, constants.
 
 Source: the public model card, chat template and tokenizer configuration of glm-4-voice-9b.
 Knows nothing of files or tensors.

@@ -124,7 +124,9 @@ def read_ranks(path: Path) -> list[bytes]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise CheckpointError(f"cannot read the text vocabulary {path}: {error.strerror}") from error
+        raise CheckpointError(
+            f"cannot read the text vocabulary {path}: {error.strerror}"
+        ) from error
     ranks: dict[int, bytes] = {}
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -202,7 +204,9 @@ def make_layout(special_ids: Mapping[str, int], config: JsonObject, where: str) 
     vocab_size = read_size(config, ("padded_vocab_size", "vocab_size"), n_ids, where)
     context = ("seq_length", "max_position_embeddings")
     needed = (*spec.PROMPT_PREFIX, *spec.STOP_TOKENS, *spec.SPECIAL_TOKENS[6:10])
-    missing = [token for token in (*needed, *spec.SPECIAL_TOKENS[14:16]) if token not in special_ids]
+    missing = [
+        token for token in (*needed, *spec.SPECIAL_TOKENS[14:16]) if token not in special_ids
+    ]
     if missing:
         raise CheckpointError(f"{where}: the vocabulary has no {', '.join(missing)}")
     if n_ids > vocab_size:
