@@ -42,6 +42,15 @@ N_AUDIO = 16_384
 
 PROMPT_PREFIX = ("[gMASK]", "<sop>")
 STOP_TOKENS = ("<|endoftext|>", "<|user|>", "<|observation|>")
+NEEDED_TOKENS = (
+    *PROMPT_PREFIX,
+    *STOP_TOKENS,
+    "<|system|>",
+    "<|assistant|>",
+    "<|begin_of_audio|>",
+    "<|end_of_audio|>",
+)
+"""Tokens without which no dialogue can be written."""
 
 DEFAULT_CONTEXT_LENGTH = 8192
 """Context of the official model, used where no config.json says otherwise."""

@@ -1,12 +1,13 @@
 """Text to ids and back for GLM-4-Voice: the official `tokenizer.model`, without remote code.
 
-The file lists byte strings with ranks (one "base64 rank" a line). It becomes a byte-level BPE of the
-`tokenizers` library that knows no special token at all, so no text can turn into one.
+The file lists byte strings with ranks (one "base64 rank" a line). It becomes a byte-level BPE of
+the `tokenizers` library that knows no special token at all, so no text can turn into one.
 """
 
 import base64
 import binascii
 import codecs
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -203,10 +204,7 @@ def make_layout(special_ids: Mapping[str, int], config: JsonObject, where: str) 
     n_ids = max(special_ids.values()) + 1
     vocab_size = read_size(config, ("padded_vocab_size", "vocab_size"), n_ids, where)
     context = ("seq_length", "max_position_embeddings")
-    needed = (*spec.PROMPT_PREFIX, *spec.STOP_TOKENS, *spec.SPECIAL_TOKENS[6:10])
-    missing = [
-        token for token in (*needed, *spec.SPECIAL_TOKENS[14:16]) if token not in special_ids
-    ]
+    missing = [token for token in spec.NEEDED_TOKENS if token not in special_ids]
     if missing:
         raise CheckpointError(f"{where}: the vocabulary has no {', '.join(missing)}")
     if n_ids > vocab_size:
@@ -297,7 +295,7 @@ def find_last_merge(piece: bytes, ranks: Mapping[bytes, int]) -> int | None:
     """
     parts = [piece[i : i + 1] for i in range(len(piece))]
     while len(parts) > 2:
-        pairs = [left + right for left, right in zip(parts, parts[1:], strict=False)]
+        pairs = [left + right for left, right in itertools.pairwise(parts)]
         best = min(range(len(pairs)), key=lambda i: ranks.get(pairs[i], len(ranks)))
         if pairs[best] not in ranks:
             return None
