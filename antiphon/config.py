@@ -1,0 +1,205 @@
+"""Settings of the two servers: frozen dataclasses from flags, environment variables and defaults.
+
+Flags win over the environment (ANTIPHON_SERVER_PORT, ANTIPHON_DEMO_PORT, ...), which wins over
+defaults. Knows nothing of models; paths are only names here.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import torch
+
+from antiphon.errors import ConfigError
+
+DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+SERVER_HOST = "localhost"
+SERVER_PORT = 10_000
+DEMO_PORT = 8888
+EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "resources" / "embedded"
+"""Where the small model that ships with the project lies."""
+
+
+Setting = TypeVar("Setting", str, int, bool)
+Config = TypeVar("Config", "ServerConfig", "DemoConfig")
+
+
+def resolve_device(device: str) -> str:
+    """Turn "auto" into the name of the accelerator that is present, else "cpu".
+
+    Raises:
+        ConfigError: If `device` is not a device name of torch, or is not present.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if device == "auto":
+        return accelerator.type if accelerator is not None else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--device {device!r} is unknown; use auto, cpu, cuda or cuda:N"
+        ) from error
+    present = {"cpu"} | ({accelerator.type} if accelerator is not None else set())
+    if wanted.type not in present:
+        raise ConfigError(
+            f"--device {device}: this machine offers only {', '.join(sorted(present))}; "
+            "use --device auto"
+        )
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """Turn "auto" into float32 on a CPU and bfloat16 elsewhere."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if torch.device(device).type == "cpu" else "bfloat16"
+
+
+def setting(default: Setting, text: str, choices: Sequence[str] = ()) -> Setting:
+    """Declare one setting with its help text and, where limited, its choices."""
+    return field(default=default, metadata={"help": text, "choices": tuple(choices)})
+
+
+def check_port(port: int) -> None:
+    """Refuse what is no TCP port."""
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"--port {port} is not a port; use 1 to 65535 (0 picks a free one)")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not one of `choices`."""
+    if value not in choices:
+        raise ConfigError(f"{name} {value!r} is not known; choose from {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Settings of the model server; the first five are the flags of the original.
+
+    Raises:
+        ConfigError: If a value is not acceptable.
+    """
+
+    env_prefix: ClassVar[str] = "ANTIPHON_SERVER_"
+
+    host: str = setting(SERVER_HOST, "address to listen on")
+    port: int = setting(SERVER_PORT, "port to listen on")
+    model_path: str = setting(
+        str(EMBEDDED_FOLDER / "lm"), "folder or hub name of the language model"
+    )
+    dtype: str = setting(
+        "auto",
+        "number format of the weights; auto: float32 on a CPU, else bfloat16",
+        ("auto", *DTYPES),
+    )
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    max_concurrent: int = setting(8, "replies generated at the same time")
+    max_queue: int = setting(32, "requests that may wait; more are refused with status 429")
+    log_level: str = setting("info", "how much to log", LOG_LEVELS)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_port(self.port)
+        check_choice("--dtype", self.dtype, ("auto", *DTYPES))
+        check_choice("--log-level", self.log_level, LOG_LEVELS)
+        if self.max_concurrent < 1 or self.max_queue < 0:
+            raise ConfigError(
+                f"--max-concurrent {self.max_concurrent} must be at least 1 and "
+                f"--max-queue {self.max_queue} at least 0"
+            )
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings of the web demo; the original's flags and the address of the model server.
+
+    Raises:
+        ConfigError: If a value is not acceptable.
+    """
+
+    env_prefix: ClassVar[str] = "ANTIPHON_DEMO_"
+
+    host: str = setting(SERVER_HOST, "address to listen on")
+    port: int = setting(DEMO_PORT, "port to listen on")
+    flow_path: str = setting(
+        str(EMBEDDED_FOLDER / "decoder"), "folder or hub name of the speech decoder"
+    )
+    model_path: str = setting(
+        str(EMBEDDED_FOLDER / "lm"),
+        "folder or hub name of the language model (only its text tokenizer is read)",
+    )
+    tokenizer_path: str = setting(
+        str(EMBEDDED_FOLDER / "tokenizer"), "folder or hub name of the speech tokenizer"
+    )
+    server_url: str = setting(f"http://{SERVER_HOST}:{SERVER_PORT}", "address of the model server")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    share: bool = setting(False, "ask Gradio for a public link")
+    log_level: str = setting("info", "how much to log", LOG_LEVELS)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_port(self.port)
+        check_choice("--log-level", self.log_level, LOG_LEVELS)
+        if not self.server_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"--server-url {self.server_url!r} must begin with http:// or https://"
+            )
+
+
+def add_flag(parser: argparse.ArgumentParser, option: "Field[object]", default: object) -> None:
+    """Add the flag of one setting to the parser."""
+    flag = "--" + option.name.replace("_", "-")
+    text = f"{option.metadata['help']} (default: %(default)s)"
+    if isinstance(option.default, bool):
+        parser.add_argument(flag, action="store_true", default=default, help=text)
+        return
+    choices = option.metadata["choices"] or None
+    parser.add_argument(
+        flag, type=type(option.default), choices=choices, default=default, help=text
+    )
+
+
+def env_value(option: "Field[object]", prefix: str, env: Mapping[str, str]) -> object:
+    """Read one setting from the environment, else its default.
+
+    Raises:
+        ConfigError: If the variable does not hold what the setting needs.
+    """
+    name = prefix + option.name.upper()
+    text = env.get(name)
+    if option.default is MISSING or text is None:
+        return option.default
+    if isinstance(option.default, bool):
+        return text.lower() in {"1", "true", "yes", "on"}
+    try:
+        return type(option.default)(text)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise ConfigError(f"{name}={text!r} must be a whole number") from error
+
+
+def parse_config(
+    kind: type[Config],
+    description: str,
+    argv: Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Config:
+    """Read the settings of a program from its command line and environment.
+
+    Args:
+        kind: `ServerConfig` or `DemoConfig`.
+        description: First line of `--help`.
+        argv: Arguments after the program's name; None reads the command line.
+        env: Environment variables; None reads the process's.
+
+    Raises:
+        ConfigError: If a value is not acceptable. Unknown flags end the program (argparse).
+    """
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    for option in fields(kind):
+        value = env_value(option, kind.env_prefix, os.environ if env is None else env)
+        add_flag(parser, option, value)
+    return kind(**vars(parser.parse_args(argv)))
