@@ -28,7 +28,8 @@ class WhisperVQConfig:
         encoder_layers: Layers of the model the encoder was cut from; not built.
         num_mel_bins: Mel bands of the input features.
         max_source_positions: Longest input, in frames of 20 ms after the convolutions.
-        pooling_kernel_size, pooling_position: Frames averaged into one token, after that many layers.
+        pooling_kernel_size, pooling_position: Frames averaged into one token, and the
+            number of layers before.
         quantize_vocab_size, quantize_position: Codes, and the number of layers before them.
         quantize_causal_block_size: Frames that see each other fully; earlier ones are always seen.
         encoder_causal_convolution, encoder_causal_attention: Whether the future is hidden.

@@ -61,8 +61,8 @@ def log_mel_spectrogram(waveform: Tensor, n_mels: int = 128) -> Tensor:
     """Turn waveforms of equal length into log-mel features.
 
     Args:
-        waveform: Audio at 16 kHz in [-1, 1], (n_samples,) or (B, n_samples), longer than 200 samples;
-            on any device.
+        waveform: Audio at 16 kHz in [-1, 1], (n_samples,) or (B, n_samples), longer than
+            200 samples; on any device.
         n_mels: Mel bands.
 
     Returns:
@@ -82,7 +82,7 @@ def log_mel_spectrogram(waveform: Tensor, n_mels: int = 128) -> Tensor:
 
 
 def pad_waveforms(waveforms: Sequence[Tensor], multiple: int = FRAME_SIZE) -> Tensor:
-    """Put waveforms (n_i,) into one (B, n): zeros on the right, n the longest rounded up to `multiple`."""
+    """Put waveforms (n_i,) into one (B, n), zeros on the right; n is a multiple of `multiple`."""
     longest = max(waveform.shape[-1] for waveform in waveforms)
     n_samples = max(-(-longest // multiple), 1) * multiple
     padded = waveforms[0].new_zeros(len(waveforms), n_samples)
@@ -92,7 +92,7 @@ def pad_waveforms(waveforms: Sequence[Tensor], multiple: int = FRAME_SIZE) -> Te
 
 
 def frame_mask(lengths: Sequence[int], n_frames: int, device: torch.device | None = None) -> Tensor:
-    """Return (B, n_frames) int32, 1 where the 10 ms frame starts inside the `lengths[i]` samples."""
+    """Return (B, n_frames) int32, 1 where a 10 ms frame starts before sample `lengths[i]`."""
     starts = torch.arange(n_frames, device=device) * HOP_LENGTH
     ends = torch.tensor(list(lengths), device=device).unsqueeze(-1)
     return (starts < ends).to(torch.int32)

@@ -1,7 +1,8 @@
 """WhisperVQEncoder: log-mel features to speech tokens, under the official state-dict keys.
 
 Convolution stem, pre-norm attention layers, average pooling, nearest code. Knows nothing of files
-or waveforms. Sources: GLM-4-Voice report (arXiv 2412.02612), section 3.1; Whisper (arXiv 2212.04356).
+or waveforms. Sources: GLM-4-Voice report (arXiv 2412.02612), section 3.1; Radford et al.,
+"Robust Speech Recognition via Large-Scale Weak Supervision" (arXiv 2212.04356), section 2.2.
 """
 
 import math
@@ -45,7 +46,7 @@ class CausalConv1d(nn.Conv1d):
         side = kernel_size // 2
         self._margins = (kernel_size - 1, 0) if is_causal else (side, side)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name nn.Conv1d gives it
+    def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, n_in, T) into (B, n_out, ceil(T / stride))."""
         return super().forward(functional.pad(input, self._margins))
 
@@ -116,7 +117,7 @@ class WhisperVQEncoder(nn.Module):
 
     @torch.no_grad()
     def _initialise_tables(self) -> None:
-        """Start positions as sinusoids and the moving averages at the codes; codes do not take gradients."""
+        """Start positions as sinusoids and the averages at the codes; codes take no gradient."""
         for table in (self.embed_positions, self.embed_positions2):
             table.weight.copy_(sinusoids(*table.weight.shape))
         self.codebook.weight.requires_grad_(False)
@@ -124,7 +125,7 @@ class WhisperVQEncoder(nn.Module):
 
     @property
     def quantizer(self) -> VectorQuantizer:
-        """A view of this model's codes and their statistics; training through it changes the model."""
+        """A view of this model's codes and statistics; training through it changes the model."""
         return VectorQuantizer(self.codebook.weight, self.ema_count, self.ema_weight)
 
     def hidden_before_vq(
@@ -184,18 +185,18 @@ class WhisperVQEncoder(nn.Module):
 
 
 def _frames_of_mask(attention_mask: Tensor | None, hidden: Tensor) -> Tensor:
-    """Return the (B, F) bool mask of real frames for (B, F, d), from a (B, T) mask at twice the rate."""
+    """Return the real frames of (B, F, d) as (B, F) bool, from a (B, T) mask at twice the rate."""
     if attention_mask is None:
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
     return attention_mask[:, ::CONV_STRIDE].bool()
 
 
 def pool_frames(hidden: Tensor, kernel_size: int) -> Tensor:
-    """Average groups of `kernel_size` frames: (B, F, d) -> (B, ceil(F / kernel_size), d); zeros fill up."""
+    """Average groups of frames, zeros filling up: (B, F, d) -> (B, ceil(F / kernel_size), d)."""
     missing = -hidden.shape[1] % kernel_size
     if missing:
         hidden = functional.pad(hidden, (0, 0, 0, missing))
-    return hidden.unflatten(1, (-1, kernel_size)).mean(dim=2)  # (B, T, kernel, d) -> (B, T, d)
+    return torch.unflatten(hidden, 1, (-1, kernel_size)).mean(dim=2)  # (B, T, kernel, d) before
 
 
 def attention_pattern(is_real: Tensor, block_size: int | None, is_causal: bool) -> Tensor:
@@ -207,8 +208,8 @@ def attention_pattern(is_real: Tensor, block_size: int | None, is_causal: bool) 
         is_causal: Drop the blocks and see the past only.
 
     Returns:
-        (B, 1, F, F) bool, True where the query (third axis) sees the key (last axis). A query that would
-        see nothing at all sees everything, so that no value becomes undefined.
+        (B, 1, F, F) bool, True where the query (third axis) sees the key (last axis). A query that
+        would see nothing at all sees everything, so that no value becomes undefined.
     """
     position = torch.arange(is_real.shape[1], device=is_real.device)
     query, key = position[:, None], position[None, :]
@@ -223,7 +224,7 @@ def attention_pattern(is_real: Tensor, block_size: int | None, is_causal: bool) 
 
 
 def sinusoids(n_positions: int, width: int) -> Tensor:
-    """Whisper's position table (n_positions, width): sines then cosines, wavelengths 2 pi to 20000 pi."""
+    """Whisper's position table (n_positions, width): sines, then cosines of growing wavelength."""
     half = width // 2
     step = math.log(10_000.0) / max(half - 1, 1)
     angles = torch.arange(n_positions)[:, None] * torch.exp(-step * torch.arange(half))[None, :]

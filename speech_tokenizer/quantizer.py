@@ -32,7 +32,8 @@ class VectorQuantizer:
     def nearest(self, hidden: Tensor) -> Tensor:
         """Return the index of the code nearest by Euclidean distance: (..., d) -> (...) int64.
 
-        Computed in float32 whatever the input's type, also under autocast. Ties go to the lower index.
+        Computed in float32 whatever the input's type, also under autocast; ties go to the lower
+        index.
         """
         with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
             rows = hidden.detach().reshape(-1, hidden.shape[-1]).float()  # (N, d)
@@ -42,19 +43,19 @@ class VectorQuantizer:
             )  # |h|^2 is the same for every code: left out
             found = [
                 torch.argmin(torch.addmm(half_norm, chunk, codes.T, alpha=-1.0), dim=-1)
-                for chunk in rows.split(_ROWS_AT_ONCE)
+                for chunk in torch.split(rows, _ROWS_AT_ONCE)
             ]
         if not found:
             return torch.zeros(hidden.shape[:-1], dtype=torch.int64, device=hidden.device)
         return torch.cat(found).reshape(hidden.shape[:-1])
 
     def straight_through(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Return the codes of `ids` (...,) with the gradient going to `hidden` (..., d) unchanged."""
+        """Return the codes of `ids` (...); the gradient goes to `hidden` (..., d) unchanged."""
         codes = functional.embedding(ids, self.codebook.detach()).to(hidden.dtype)
         return hidden + (codes - hidden).detach()
 
     def commitment_loss(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Return the mean squared distance of `hidden` (..., d) from its codes, a scalar; codes fixed."""
+        """Return the mean squared distance of `hidden` (..., d) from its codes, a scalar."""
         codes = functional.embedding(ids, self.codebook.detach())
         return functional.mse_loss(hidden.float(), codes.float())
 
@@ -67,7 +68,7 @@ class VectorQuantizer:
 
     @torch.no_grad()
     def initialise(self, hidden: Tensor, generator: torch.Generator | None = None) -> None:
-        """Set the codes to rows of `hidden` (..., d) drawn at random, each row once while they last."""
+        """Set the codes to random rows of `hidden` (..., d), without repeats while they last."""
         rows = hidden.detach().reshape(-1, hidden.shape[-1]).float()
         self.set_codes(rows[_draw(rows.shape[0], self.codebook.shape[0], generator, rows.device)])
 

@@ -1,0 +1,219 @@
+"""SpeechTokenizer: audio of any rate and length to speech tokens, in 30 s segments.
+
+Knows waveforms and checkpoint folders; knows nothing of language models.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antiphon.audio import Waveform, check_duration, check_waveform, resample, to_mono
+from antiphon.errors import CheckpointError, ConfigError
+from speech_tokenizer.configuration_whisper import CONFIG_NAME
+from speech_tokenizer.features import (
+    HOP_LENGTH,
+    N_FFT,
+    SAMPLE_RATE,
+    frame_mask,
+    log_mel_spectrogram,
+    pad_waveforms,
+)
+from speech_tokenizer.modeling_whisper import WhisperVQEncoder
+from speech_tokenizer.weights import load_encoder
+
+PREPROCESSOR_NAME = "preprocessor_config.json"
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_BATCH_S = 240.0  # seconds of padded audio computed at once
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """At most 30 s of one utterance: which one, and its samples at 16 kHz."""
+
+    utterance: int
+    waveform: Tensor
+
+
+class SpeechTokenizer:
+    """Turns speech into discrete tokens.
+
+    Attributes:
+        model: The network.
+        sample_rate: Rate it works at, 16,000 Hz; other rates are converted.
+        frame_rate: Tokens a second, 12.5.
+        codebook_size: Number of different tokens.
+    """
+
+    def __init__(self, model: WhisperVQEncoder) -> None:
+        self.model = model.eval()
+        self.sample_rate = SAMPLE_RATE
+        self.frame_rate = model.config.frame_rate
+        self.codebook_size = model.config.quantize_vocab_size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Load a checkpoint folder (config.json, model.safetensors).
+
+        Raises:
+            CheckpointError: If the folder or its files are missing, damaged or do not fit together.
+            ConfigError: If the device or the type of numbers is not available.
+        """
+        folder = _check_folder(directory)
+        if dtype not in DTYPES:
+            raise ConfigError(
+                f"dtype {dtype}; expected one of {', '.join(str(choice) for choice in DTYPES)}"
+            )
+        model = load_encoder(folder, _check_device(device), dtype)
+        _check_preprocessor(folder, model.config.num_mel_bins)
+        return cls(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.model.conv1.weight.device
+
+    def encode(self, waveform: Tensor | Waveform, sample_rate: int) -> Tensor:
+        """Turn one utterance into tokens.
+
+        Args:
+            waveform: (n_samples,) or (n_channels, n_samples); of several channels the first
+                counts, or the loudest where that one is silent. Float in [-1, 1] or full-scale integers.
+            sample_rate: Its rate in Hz.
+
+        Returns:
+            (T,) int64 on the CPU; every 30 s segment of n samples at 16 kHz gives ceil(n / 1280).
+
+        Raises:
+            AudioError: If the audio is empty, not finite or longer than ten minutes.
+        """
+        return self.encode_batch([waveform], sample_rate)[0]
+
+    def encode_batch(
+        self, waveforms: Sequence[Tensor | Waveform], sample_rate: int
+    ) -> list[Tensor]:
+        """Turn several utterances into tokens; each gets what `encode` gives it alone."""
+        prepared = [
+            self._prepare(waveform, sample_rate, f"utterance {number}" if number else "the audio")
+            for number, waveform in enumerate(waveforms)
+        ]
+        segments = list(self._cut(prepared))
+        tokens: list[Tensor] = [torch.empty(0, dtype=torch.int64)] * len(segments)
+        for batch in self._batches(segments):
+            found = self._encode_segments([segments[position].waveform for position in batch])
+            for position, ids in zip(batch, found, strict=True):
+                tokens[position] = ids
+        parts: list[list[Tensor]] = [[] for _ in prepared]
+        for segment, ids in zip(segments, tokens, strict=True):
+            parts[segment.utterance].append(ids)
+        return [torch.cat(of_one) for of_one in parts]
+
+    def _prepare(self, waveform: Tensor | Waveform, sample_rate: int, name: str) -> Tensor:
+        """Check one utterance and bring it to one channel at 16 kHz."""
+        if isinstance(waveform, Tensor):
+            waveform = waveform.detach().cpu()
+            samples = to_mono(
+                (waveform.float() if waveform.is_floating_point() else waveform).numpy()
+            )
+        else:
+            samples = to_mono(waveform)
+        check_duration(samples.shape[0], sample_rate, name=name)
+        samples = resample(check_waveform(samples, name), sample_rate, SAMPLE_RATE)
+        return torch.from_numpy(np.array(samples, dtype=np.float32))
+
+    def _cut(self, waveforms: Sequence[Tensor]) -> Iterator[_Segment]:
+        """Cut utterances into segments the network can hold."""
+        for number, waveform in enumerate(waveforms):
+            for part in torch.split(waveform, self.model.config.max_samples):
+                yield _Segment(number, part)
+
+    def _batches(self, segments: Sequence[_Segment]) -> Iterator[list[int]]:
+        """Group segment positions, longest first, so that a group's padded length stays bounded."""
+        lengths = [segment.waveform.shape[0] for segment in segments]
+        order = sorted(range(len(segments)), key=lambda position: -lengths[position])
+        while order:
+            n_fit = int(_BATCH_S * self.sample_rate) // max(lengths[order[0]], SAMPLE_RATE)
+            n_taken = max(n_fit, 1)
+            yield order[:n_taken]
+            order = order[n_taken:]
+
+    @torch.no_grad()
+    def _encode_segments(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """Encode segments (n_i,) as one batch; returns their tokens."""
+        config = self.model.config
+        features = [
+            log_mel_spectrogram(
+                pad_waveforms([waveform.to(self.device)], config.frame_size), config.num_mel_bins
+            )[0]
+            for waveform in waveforms
+        ]  # each as it would be alone: (n_mels, n_frames)
+        n_frames = max(feature.shape[-1] for feature in features)
+        batch = features[0].new_zeros(len(features), config.num_mel_bins, n_frames)
+        for row, feature in zip(batch, features, strict=True):
+            row[:, : feature.shape[-1]] = feature
+        mask = frame_mask([waveform.shape[0] for waveform in waveforms], n_frames, batch.device)
+        output = self.model(batch, mask)
+        ids, is_real = output.quantized_token_ids.cpu(), output.token_mask.cpu()
+        return [row[real] for row, real in zip(ids, is_real, strict=True)]
+
+
+def _check_folder(directory: str | Path) -> Path:
+    """Refuse a path that is not a folder, in words."""
+    folder = Path(directory).expanduser()
+    if not folder.exists():
+        raise CheckpointError(
+            f"speech tokenizer folder {folder} does not exist; give a folder with {CONFIG_NAME} "
+            "and model.safetensors"
+        )
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; give the folder that holds {CONFIG_NAME}")
+    return folder
+
+
+def _check_device(device: str | torch.device) -> torch.device:
+    """Return the device if this machine has it."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {str(device)!r} cannot be used here ({reason}); use 'cpu' or a device of this "
+            "machine"
+        ) from error
+    return found
+
+
+def _check_preprocessor(folder: Path, n_mels: int) -> None:
+    """Refuse a `preprocessor_config.json`, where there is one, that asks for other features."""
+    path = folder / PREPROCESSOR_NAME
+    if not path.is_file():
+        return
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = {key: values[key] for key in _feature_settings(n_mels) if key in values}
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a JSON object; fetch it again") from error
+    for key, expected in _feature_settings(n_mels).items():
+        if found.get(key, expected) != expected:
+            raise CheckpointError(f"{path}: {key} is {found[key]!r}; expected {expected}")
+
+
+def _feature_settings(n_mels: int) -> dict[str, int]:
+    """Return what `preprocessor_config.json` says of the features this code computes."""
+    return {
+        "sampling_rate": SAMPLE_RATE,
+        "n_fft": N_FFT,
+        "hop_length": HOP_LENGTH,
+        "feature_size": n_mels,
+    }
