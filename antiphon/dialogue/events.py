@@ -13,7 +13,8 @@ StopReason = Literal["stop", "length", "cancelled"]
 class TurnTimings:
     """Seconds from the moment the clip (or text) is in; None where it did not happen.
 
-    `tokenise_s` and `prefill_s` are durations, `first_text_s`, `first_audio_s` and `total_s` points in time.
+    `tokenise_s` and `prefill_s` are durations; `first_text_s`, `first_audio_s` and `total_s` are
+    points in time.
     """
 
     tokenise_s: float
@@ -49,7 +50,10 @@ class AudioChunk:
 
 @dataclass(frozen=True)
 class TurnDone:
-    """The reply is complete; everything was delivered before this event."""
+    """The reply is complete; everything was delivered before this event.
+
+    `n_dropped_turns` counts the oldest turns that were left out because the context was full.
+    """
 
     text: str
     audio_s: float
@@ -59,6 +63,7 @@ class TurnDone:
     timings: TurnTimings
     rtf: float | None = None
     reply_ids: tuple[int, ...] = field(default=(), repr=False)
+    n_dropped_turns: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""One conversation: its turns as token ids, its limits, its stop button. No tensors, no text."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from antiphon.errors import AudioError, PromptError, ServerBusyError
+from antiphon.models.base import Waveform
+
+TurnKind = Literal["speech", "text"]
+DEFAULT_MAX_TURNS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class UserTurn:
+    """What the user says: either text or sound.
+
+    Attributes:
+        text: Typed words; taken as plain text, special-token spellings included.
+        waveform: (n_samples,) or (channels, n_samples) audio in [-1, 1].
+        sample_rate: Rate of `waveform` in Hz.
+    """
+
+    text: str | None = None
+    waveform: Waveform | Tensor | None = None
+    sample_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PromptError or AudioError unless there is exactly one usable input."""
+        if (self.text is None) == (self.waveform is None):
+            raise PromptError("a turn needs either text or a waveform, not both and not neither")
+        if self.waveform is not None and (self.sample_rate is None or self.sample_rate <= 0):
+            raise AudioError(f"a waveform needs its sample rate in Hz, got {self.sample_rate!r}")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One exchange as token ids.
+
+    Attributes:
+        kind: Whether the user spoke or typed.
+        user_ids: Everything between `<|user|>` and `<|assistant|>`.
+        reply_ids: The completion, text and speech tokens, without the id that ended it.
+    """
+
+    kind: TurnKind
+    user_ids: tuple[int, ...]
+    reply_ids: tuple[int, ...] = ()
+
+
+class Session:
+    """The history of one conversation; answers one turn at a time.
+
+    `cancel` may be called from any thread.
+    """
+
+    def __init__(self, max_turns: int = DEFAULT_MAX_TURNS, session_id: str | None = None) -> None:
+        self.id = session_id or uuid.uuid4().hex
+        self.max_turns = max_turns
+        self._turns: list[Turn] = []
+        self._lock = threading.Lock()
+        self._on_cancel: Callable[[], None] | None = None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The finished turns, oldest first."""
+        return tuple(self._turns)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a reply is under way."""
+        return self._on_cancel is not None
+
+    def append(self, turn: Turn) -> None:
+        """Keep a finished turn; the oldest ones over the limit are forgotten."""
+        self._turns.append(turn)
+        del self._turns[: -self.max_turns]
+
+    def clear(self) -> None:
+        """Forget all turns."""
+        self._turns.clear()
+
+    def begin_turn(self, on_cancel: Callable[[], None]) -> None:
+        """Claim the session for one reply; `on_cancel` is called when the user stops it.
+
+        Raises:
+            ServerBusyError: If another reply is under way.
+        """
+        with self._lock:
+            if self._on_cancel is not None:
+                raise ServerBusyError(
+                    "this conversation is still answering; wait for the end or stop it"
+                )
+            self._on_cancel = on_cancel
+
+    def end_turn(self, on_cancel: Callable[[], None]) -> None:
+        """Give the session free again, unless a later reply than that of `on_cancel` holds it."""
+        with self._lock:
+            if self._on_cancel is on_cancel:
+                self._on_cancel = None
+
+    def cancel(self) -> None:
+        """Stop the reply that is under way, if any; what was said stays in the history."""
+        with self._lock:
+            if self._on_cancel is not None:
+                self._on_cancel()
