@@ -89,6 +89,8 @@ class WhisperVQConfig:
             "quantize_vocab_size",
             "quantize_position",
         )
+        if self.quantize_causal_block_size is not None:
+            sizes = (*sizes, "quantize_causal_block_size")
         for name in sizes:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -134,7 +136,8 @@ class WhisperVQConfig:
             ConfigError: If a needed value is of a kind this code does not support.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in values.items() if key in names})  # type: ignore[arg-type]
+        known = {key: value for key, value in values.items() if key in names}
+        return cls(**known)  # type: ignore[arg-type]  # checked in __post_init__
 
     @classmethod
     def from_json(cls, path: str | Path) -> Self:

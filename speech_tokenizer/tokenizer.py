@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from antiphon.audio import Waveform, check_duration, check_waveform, resample, to_mono
+from antiphon.checkpoints import resolve_checkpoint
 from antiphon.errors import CheckpointError, ConfigError
-from speech_tokenizer.configuration_whisper import CONFIG_NAME
 from speech_tokenizer.features import (
     HOP_LENGTH,
     N_FFT,
@@ -63,13 +63,13 @@ class SpeechTokenizer:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Load a checkpoint folder (config.json, model.safetensors).
+        """Load a checkpoint (config.json, model.safetensors) from a folder or by its hub name.
 
         Raises:
             CheckpointError: If the folder or its files are missing, damaged or do not fit together.
             ConfigError: If the device or the type of numbers is not available.
         """
-        folder = _check_folder(directory)
+        folder = resolve_checkpoint(directory)
         if dtype not in DTYPES:
             raise ConfigError(
                 f"dtype {dtype}; expected one of {', '.join(str(choice) for choice in DTYPES)}"
@@ -88,7 +88,7 @@ class SpeechTokenizer:
 
         Args:
             waveform: (n_samples,) or (n_channels, n_samples); of several channels the first
-                counts, or the loudest where that one is silent. Float in [-1, 1] or full-scale integers.
+                counts, or the loudest where that one is silent. Float in [-1, 1], or integers.
             sample_rate: Its rate in Hz.
 
         Returns:
@@ -165,19 +165,6 @@ class SpeechTokenizer:
         output = self.model(batch, mask)
         ids, is_real = output.quantized_token_ids.cpu(), output.token_mask.cpu()
         return [row[real] for row, real in zip(ids, is_real, strict=True)]
-
-
-def _check_folder(directory: str | Path) -> Path:
-    """Refuse a path that is not a folder, in words."""
-    folder = Path(directory).expanduser()
-    if not folder.exists():
-        raise CheckpointError(
-            f"speech tokenizer folder {folder} does not exist; give a folder with {CONFIG_NAME} "
-            "and model.safetensors"
-        )
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file; give the folder that holds {CONFIG_NAME}")
-    return folder
 
 
 def _check_device(device: str | torch.device) -> torch.device:
