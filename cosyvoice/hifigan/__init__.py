@@ -1,1 +1,1 @@
-"""Package hifigan."""
+"""The HiFT vocoder: mel spectrogram to waveform."""
