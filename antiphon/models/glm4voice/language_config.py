@@ -1,4 +1,4 @@
-"""Translates a ChatGLM config.json into transformers' GlmConfig and back; refuses other variants.
+"""Translates a ChatGLM config.json into transformers' GlmConfig; refuses other variants.
 
 Source: the field names of the public glm-4-9b and glm-4-voice-9b configurations.
 """
@@ -129,32 +129,6 @@ def chatglm_to_glm(fields: JsonObject, where: str) -> GlmConfig:
             "tie_word_embeddings": False,
         }
     )
-
-
-def glm_to_chatglm(config: GlmConfig) -> dict[str, object]:
-    """Translate back, for writing a checkpoint in the official layout."""
-    sizes = {theirs: getattr(config, ours) for theirs, ours in SIZES.items()}
-    flags = {name: value for name, value in REQUIRED_FLAGS.items() if isinstance(value, bool)}
-    rope = dict(config.rope_parameters or {})
-    return {
-        "model_type": "chatglm",
-        "architectures": ["ChatGLMModel"],
-        **sizes,
-        **flags,
-        "vocab_size": config.vocab_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "multi_query_attention": True,
-        "multi_query_group_num": config.num_key_value_heads,
-        "seq_length": config.max_position_embeddings,
-        "layernorm_epsilon": config.rms_norm_eps,
-        "add_qkv_bias": config.attention_bias,
-        "rope_ratio": rope["rope_theta"] / ROPE_BASE,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-        "apply_query_key_layer_scaling": True,
-        "attention_softmax_in_fp32": True,
-        "use_cache": True,
-    }
 
 
 def read_size(fields: JsonObject, name: str, where: str, default: int | None = None) -> int:

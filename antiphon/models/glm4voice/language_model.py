@@ -202,8 +202,8 @@ def set_parameter(
     """Give one parameter its values, quantizing the linear layers inside the network."""
     module_name, kind = name.rsplit(".", 1)
     module = model.get_submodule(module_name)
-    inner = isinstance(module, nn.Linear) and module_name != "lm_head" and kind == "weight"
-    if inner and can_quantize(tensor, arguments):
+    inner_weight = module_name != "lm_head" and kind == "weight"
+    if inner_weight and isinstance(module, nn.Linear) and can_quantize(tensor, arguments):
         model.set_submodule(module_name, quantize_linear(module, tensor, arguments, device))
         return
     # A copy, so that the mapped file is let go.
