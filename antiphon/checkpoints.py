@@ -81,17 +81,25 @@ def resolve_checkpoint(
     Raises:
         CheckpointError: If there is no such folder and the hub cannot give it; says why.
     """
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        return folder
     name = str(name_or_folder)
+    folder = expand_user(name)
+    if name and folder.is_dir():
+        return folder
     if folder.exists():
         raise CheckpointError(f"{name} is a file; expected a checkpoint folder")
     if not _HUB_NAME.fullmatch(name):
         raise CheckpointError(
-            f"no folder {name}; give an existing checkpoint folder or a hub name like owner/name"
+            f"no folder {name!r}; give an existing checkpoint folder or a hub name like owner/name"
         )
     return download(name, allow_patterns)
+
+
+def expand_user(name: str) -> Path:
+    """Resolve a leading ~; the name of an unknown user stays as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def download(name: str, allow_patterns: Sequence[str]) -> Path:

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from transformers import GlmForCausalLM
+from typing import TYPE_CHECKING
 
 from antiphon.errors import ConfigError
 from antiphon.models.base import SpeechDecoder, SpeechEncoder
 from antiphon.models.glm4voice import loader
 from antiphon.models.glm4voice.loader import ModelPaths
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
+
+if TYPE_CHECKING:
+    from transformers import GlmForCausalLM
 
 MODELS: dict[str, Callable[[], ModelPaths]] = {
     "embedded": loader.default_paths,
@@ -37,7 +39,7 @@ class ModelBundle:
     text_tokenizer: GlmTextTokenizer
     speech_tokenizer: SpeechEncoder
     decoder: SpeechDecoder
-    language_model: GlmForCausalLM | None
+    language_model: "GlmForCausalLM | None"
 
 
 def find_paths(
