@@ -41,7 +41,9 @@ def test_features_follow_the_formula(n_samples: int) -> None:
     waveform = noise(n_samples)
     found = log_mel_spectrogram(waveform, 80).numpy()
     assert found.shape == (80, n_samples // 160)
-    np.testing.assert_allclose(found, slow_log_mel(waveform.numpy(), 80)[:, : found.shape[1]], atol=1e-4)
+    np.testing.assert_allclose(
+        found, slow_log_mel(waveform.numpy(), 80)[:, : found.shape[1]], atol=1e-4
+    )
 
 
 def test_rows_of_a_batch_do_not_touch_each_other() -> None:

@@ -131,7 +131,9 @@ def test_a_row_of_padding_alone_stays_finite(encoder: WhisperVQEncoder) -> None:
 def test_last_hidden_state_is_the_code_at_its_position(encoder: WhisperVQEncoder) -> None:
     output = encoder(features(1, 24))
     codes = encoder.codebook.weight[output.quantized_token_ids[0]]
-    torch.testing.assert_close(output.last_hidden_state[0], codes + encoder.embed_positions2.weight[:3])
+    torch.testing.assert_close(
+        output.last_hidden_state[0], codes + encoder.embed_positions2.weight[:3]
+    )
 
 
 def test_layers_after_the_pooling_run_at_the_token_rate() -> None:
