@@ -13,9 +13,9 @@ from typing import ClassVar, TypeVar
 
 import torch
 
+from antiphon.engine.quantization import DTYPES
 from antiphon.errors import ConfigError
 
-DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SERVER_HOST = "localhost"
 SERVER_PORT = 10_000

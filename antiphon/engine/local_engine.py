@@ -1,0 +1,159 @@
+"""The engine that runs a language model in this process. Checks requests, then hands them to the worker.
+
+Knows nothing of text, audio or HTTP.
+"""
+
+import asyncio
+import operator
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+
+from transformers import GlmForCausalLM
+
+from antiphon.engine.base import EngineStats, SamplingParams, TokenChunk
+from antiphon.engine.generation import ModelRunner, Request
+from antiphon.engine.kv_cache import IdleCaches
+from antiphon.engine.sampling import check_sampling
+from antiphon.engine.scheduler import Scheduler
+from antiphon.engine.token_stream import Outbox, TokenStream
+from antiphon.errors import ConfigError, EngineError, PromptError
+
+IDLE_SESSIONS = 32
+"""Conversations whose keys and values are kept between turns."""
+
+IDLE_CONTEXTS = 4
+"""They hold together at most this many full contexts."""
+
+
+class LocalEngine:
+    """Generates tokens with a model in this process, for many callers at once.
+
+    Attributes:
+        vocab_size: Ids from 0 below this one are accepted in prompts.
+        context_length: Most tokens of prompt and reply together.
+    """
+
+    def __init__(
+        self,
+        model: GlmForCausalLM,
+        *,
+        vocab_size: int,
+        context_length: int,
+        max_concurrent: int = 8,
+        max_queue: int = 32,
+    ) -> None:
+        """Take over a model and start the worker thread; `close` stops it.
+
+        Args:
+            model: From now on only the worker may use it.
+            vocab_size: See above; at most the rows of the model's embedding.
+            context_length: See above.
+            max_concurrent: Replies generated at the same time.
+            max_queue: Requests that may wait beyond these.
+
+        Raises:
+            ConfigError: If the sizes do not fit the model or are too small.
+        """
+        runner = ModelRunner(model)
+        if not 1 <= vocab_size <= runner.vocab_size:
+            raise ConfigError(
+                f"vocab_size {vocab_size} does not fit a model with {runner.vocab_size} embedding "
+                "rows; text tokenizer and model must come from the same checkpoint"
+            )
+        if context_length < 2 or max_concurrent < 1 or max_queue < 0:
+            raise ConfigError(
+                f"context_length {context_length} must be at least 2, max_concurrent "
+                f"{max_concurrent} at least 1 and max_queue {max_queue} at least 0"
+            )
+        self.vocab_size = vocab_size
+        self.context_length = context_length
+        self._scheduler = Scheduler(
+            runner,
+            IdleCaches(IDLE_SESSIONS, IDLE_CONTEXTS * context_length),
+            max_concurrent,
+            max_queue,
+        )
+
+    def generate(
+        self,
+        token_ids: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        request_id: str | None = None,
+        session_id: str | None = None,
+    ) -> AsyncGenerator[TokenChunk, None]:
+        """Submit a request at once; the generator returned yields its reply, one token a chunk.
+
+        Args:
+            token_ids: The full conversation.
+            sampling: How to choose tokens. `max_new_tokens` beyond the context is cut down to it.
+            request_id: Name for `cancel`; None makes one.
+            session_id: Conversation whose keys and values may be used again; None keeps nothing.
+
+        Raises:
+            PromptError: If the prompt is empty, out of the vocabulary or longer than the context.
+            ConfigError: If a sampling value is not acceptable.
+            ServerBusyError: If the queue is full.
+            EngineError: If the engine is closed; from the generator: if the model failed.
+        """
+        check_sampling(sampling)
+        prompt = self._check_prompt(token_ids)
+        outbox = Outbox()
+        room = self.context_length - len(prompt)
+        request = Request(
+            request_id=request_id or uuid.uuid4().hex,
+            session_id=session_id,
+            prompt=prompt,
+            sampling=sampling,
+            max_new_tokens=min(sampling.max_new_tokens, room),
+            outbox=outbox,
+        )
+        self._scheduler.submit(request)
+        return TokenStream(outbox)
+
+    async def cancel(self, request_id: str) -> None:
+        """End a request before the next step; its stream closes with "cancelled"."""
+        self._scheduler.cancel(request_id)
+
+    def stats(self) -> EngineStats:
+        """Tell what runs and waits."""
+        return self._scheduler.stats()
+
+    async def ping(self, timeout_s: float = 10.0) -> None:
+        """Check that the worker thread is alive and not stuck.
+
+        Raises:
+            EngineError: If it has ended, or did not finish its step in time.
+        """
+        answer = asyncio.wrap_future(self._scheduler.ping())
+        try:
+            await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError as error:
+            raise EngineError(f"the engine has not finished a step for {timeout_s:g} s") from error
+
+    async def close(self) -> None:
+        """Stop the worker; running streams end as cancelled."""
+        await asyncio.to_thread(self._scheduler.close)
+
+    def _check_prompt(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """Make plain integers of the prompt and refuse what the model cannot take."""
+        try:
+            prompt = tuple(operator.index(token_id) for token_id in token_ids)
+        except TypeError as error:
+            raise PromptError(f"the prompt must be whole numbers: {error}") from error
+        if not prompt:
+            raise PromptError("the prompt is empty; it needs at least one token")
+        if len(prompt) >= self.context_length:
+            raise PromptError(
+                f"the prompt has {len(prompt)} tokens, but the context holds "
+                f"{self.context_length} with at least one for the reply; shorten the prompt or "
+                "start a new conversation"
+            )
+        lowest, highest = min(prompt), max(prompt)
+        if lowest < 0 or highest >= self.vocab_size:
+            wrong = lowest if lowest < 0 else highest
+            raise PromptError(
+                f"token id {wrong} is outside the vocabulary of {self.vocab_size} "
+                f"(0 to {self.vocab_size - 1})"
+            )
+        return prompt

@@ -1,0 +1,111 @@
+"""Sampling against independent formulas, seeds, and scores that are not finite."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.generation.logits_process import TopPLogitsWarper
+
+from antiphon.engine.base import SamplingParams
+from antiphon.engine.sampling import Sampler, check_sampling, keep_likeliest
+from antiphon.errors import ConfigError, EngineError
+
+CPU = torch.device("cpu")
+
+
+def draw(logits: torch.Tensor, n: int, **options: float) -> list[int]:
+    sampler = Sampler(SamplingParams(**{"seed": 3, "top_p": 1.0, **options}), CPU)
+    return [sampler.sample(logits) for _ in range(n)]
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    logits = torch.tensor([0.1, 3.0, 2.9])
+    assert draw(logits, 5, temperature=0.0) == [1] * 5
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_follow_the_softmax(temperature: float) -> None:
+    logits = torch.tensor([1.0, 0.0, -1.0])
+    counts = Counter(draw(logits, 4000, temperature=temperature))
+    expected = torch.softmax(logits / temperature, 0)
+    for token_id in range(3):
+        assert counts[token_id] / 4000 == pytest.approx(float(expected[token_id]), abs=0.03)
+
+
+def test_top_k_keeps_k() -> None:
+    logits = torch.tensor([0.0, 5.0, 4.9, 4.8, 1.0])
+    assert set(draw(logits, 300, temperature=1.0, top_k=3)) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("size", [40, 3000])
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.8, 0.99])
+def test_top_p_keeps_the_same_tokens_as_transformers(size: int, scale: float, top_p: float) -> None:
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(1)) * scale
+    expected = TopPLogitsWarper(top_p)(torch.zeros(1, 1), logits[None])[0] > -math.inf
+    kept, ids = keep_likeliest(torch.softmax(logits, 0), 0, top_p)
+    assert ids is not None
+    assert set(ids[kept > 0].tolist()) == set(expected.nonzero().flatten().tolist())
+
+
+def test_a_seed_repeats_and_another_differs() -> None:
+    logits = torch.zeros(1000)
+    first = draw(logits, 20, temperature=1.0, seed=11)
+    assert first == draw(logits, 20, temperature=1.0, seed=11)
+    assert first != draw(logits, 20, temperature=1.0, seed=12)
+
+
+def test_no_seed_differs_each_time_and_leaves_the_global_generator_alone() -> None:
+    state = torch.get_rng_state()
+    logits = torch.zeros(10_000)
+    first, second = (
+        Sampler(SamplingParams(temperature=1.0, top_p=1.0), CPU).sample(logits) for _ in "ab"
+    )
+    assert first != second
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scores=st.lists(st.floats(width=32), min_size=1, max_size=30),
+    temperature=st.floats(0, 1e30) | st.sampled_from([1e-45, 1e-6, 2e-5]),
+    top_p=st.floats(0, 1, exclude_min=True),
+    top_k=st.integers(0, 40),
+)
+def test_any_scores_give_an_id_with_a_finite_score_or_a_clear_error(
+    scores: list[float], temperature: float, top_p: float, top_k: int
+) -> None:
+    sampling = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=0)
+    sampler = Sampler(sampling, CPU)
+    if not any(map(math.isfinite, scores)):
+        with pytest.raises(EngineError, match="no finite score"):
+            sampler.sample(torch.tensor(scores))
+    else:
+        assert math.isfinite(scores[sampler.sample(torch.tensor(scores))])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": -0.1}, "temperature -0.1"),
+        ({"temperature": math.nan}, "temperature nan"),
+        ({"temperature": math.inf}, "temperature inf"),
+        ({"top_p": 0.0}, "top_p 0.0"),
+        ({"top_p": 1.1}, "top_p 1.1"),
+        ({"top_p": math.nan}, "top_p nan"),
+        ({"top_k": -1}, "top_k -1"),
+        ({"max_new_tokens": 0}, "max_new_tokens 0 must be at least 1"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**63}, "seed 9223372036854775808"),
+    ],
+)
+def test_wrong_values_are_named(options: dict[str, float], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_sampling(SamplingParams(**options))  # type: ignore[arg-type]
+
+
+def test_the_largest_seed_works() -> None:
+    assert draw(torch.zeros(5), 1, temperature=1.0, seed=2**63 - 1)
