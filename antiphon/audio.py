@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -136,9 +137,7 @@ def _run_ffmpeg(ffmpeg: str, path: Path, target: Path, max_duration_s: float) ->
     command += ["-vn", "-map", "0:a:0", "-t", str(max_duration_s + 2 * _SLACK_S)]
     command += ["-fs", str(_FFMPEG_MAX_BYTES), "-c:a", "pcm_f32be", f"file:{target}"]
     try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            command, capture_output=True, timeout=_FFMPEG_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, capture_output=True, timeout=_FFMPEG_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise AudioError(
             f"decoding {path.name} took more than {_FFMPEG_TIMEOUT_S:.0f} s and was stopped; "
@@ -290,13 +289,20 @@ def write_wav(path: str | Path, waveform: npt.ArrayLike, sample_rate: int) -> No
         raise AudioError(
             f"the audio for {path} holds values that are not numbers (NaN or infinite)"
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    sample_rate = check_rate(sample_rate)
     try:
-        with partial.open("wb") as stream:
-            soundfile.write(stream, float_to_pcm16(samples), sample_rate, "PCM_16", format="WAV")
-        partial.replace(path)
-    except (OSError, soundfile.LibsndfileError) as error:
+        _write_then_rename(path, float_to_pcm16(samples), sample_rate)
+    except (OSError, ValueError, soundfile.LibsndfileError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"cannot write {path}: {reason}; choose another place") from error
+
+
+def _write_then_rename(path: Path, samples: Pcm16, sample_rate: int) -> None:
+    """Write beside `path`, then put the complete file in its place."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            soundfile.write(stream, samples, sample_rate, "PCM_16", format="WAV")
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -95,9 +95,10 @@ def test_a_decoder_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def wav_header(channels: int, n_bytes: int, rate: int = RATE) -> bytes:
-    fields = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + n_bytes, b"WAVE", b"fmt ", 16, 1, channels,
-                         rate, rate * channels * 2, channels * 2, 16)  # fmt: skip
-    return fields + struct.pack("<4sI", b"data", n_bytes)
+    frame = channels * 2
+    kind = struct.pack("<IHHIIHH", 16, 1, channels, rate, rate * frame, frame, 16)
+    start = struct.pack("<4sI4s", b"RIFF", 36 + n_bytes, b"WAVE")
+    return start + b"fmt " + kind + struct.pack("<4sI", b"data", n_bytes)
 
 
 @pytest.mark.parametrize(
@@ -281,6 +282,13 @@ def test_an_earlier_file_survives_a_failure(
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="cannot write"):
         audio.write_wav(tmp_path / "none" / "a.wav", tone(), RATE)
+    for place in (tmp_path, "", "/", "a\0b.wav"):
+        with pytest.raises(AudioError, match="cannot write"):
+            audio.write_wav(place, tone(), RATE)
+    with pytest.raises(AudioError, match="sample rate"):
+        audio.write_wav(tmp_path / "a.wav", tone(), 0)
+    with pytest.raises(AudioError, match="cannot write"):
+        audio.write_wav(tmp_path / ("a" * 300), tone(), RATE)
     with pytest.raises(AudioError, match="shape"):
         audio.write_wav(tmp_path / "a.wav", np.zeros((2, 5)), RATE)
     with pytest.raises(AudioError, match="not numbers"):
