@@ -8,7 +8,6 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import torch
@@ -20,11 +19,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 SERVER_HOST = "localhost"
 SERVER_PORT = 10_000
 DEMO_PORT = 8888
-EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "resources" / "embedded"
-"""Where the small model that ships with the project lies."""
 
 
-Setting = TypeVar("Setting", str, int, bool)
+Setting = TypeVar("Setting", str, int, bool, str | None)
 Config = TypeVar("Config", "ServerConfig", "DemoConfig")
 
 
@@ -88,8 +85,8 @@ class ServerConfig:
 
     host: str = setting(SERVER_HOST, "address to listen on")
     port: int = setting(SERVER_PORT, "port to listen on")
-    model_path: str = setting(
-        str(EMBEDDED_FOLDER / "lm"), "folder or hub name of the language model"
+    model_path: str | None = setting(
+        None, "folder or hub name of the language model; none: the embedded one"
     )
     dtype: str = setting(
         "auto",
@@ -125,15 +122,16 @@ class DemoConfig:
 
     host: str = setting(SERVER_HOST, "address to listen on")
     port: int = setting(DEMO_PORT, "port to listen on")
-    flow_path: str = setting(
-        str(EMBEDDED_FOLDER / "decoder"), "folder or hub name of the speech decoder"
+    flow_path: str | None = setting(
+        None, "folder or hub name of the speech decoder; none: the embedded one"
     )
-    model_path: str = setting(
-        str(EMBEDDED_FOLDER / "lm"),
-        "folder or hub name of the language model (only its text tokenizer is read)",
+    model_path: str | None = setting(
+        None,
+        "folder or hub name of the language model, of which only the text tokenizer is read; "
+        "none: the embedded one",
     )
-    tokenizer_path: str = setting(
-        str(EMBEDDED_FOLDER / "tokenizer"), "folder or hub name of the speech tokenizer"
+    tokenizer_path: str | None = setting(
+        None, "folder or hub name of the speech tokenizer; none: the embedded one"
     )
     server_url: str = setting(f"http://{SERVER_HOST}:{SERVER_PORT}", "address of the model server")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
@@ -163,6 +161,11 @@ def add_flag(parser: argparse.ArgumentParser, option: "Field[object]", default: 
     )
 
 
+def kind_of(option: "Field[object]") -> type[int] | type[str]:
+    """Give the type that a setting's text is turned into."""
+    return int if isinstance(option.default, int) else str
+
+
 def env_value(option: "Field[object]", prefix: str, env: Mapping[str, str]) -> object:
     """Read one setting from the environment, else its default.
 
@@ -176,7 +179,7 @@ def env_value(option: "Field[object]", prefix: str, env: Mapping[str, str]) -> o
     if isinstance(option.default, bool):
         return text.lower() in {"1", "true", "yes", "on"}
     try:
-        return type(option.default)(text)  # type: ignore[call-arg]
+        return kind_of(option)(text)
     except ValueError as error:
         raise ConfigError(f"{name}={text!r} must be a whole number") from error
 
