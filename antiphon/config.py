@@ -156,9 +156,7 @@ def add_flag(parser: argparse.ArgumentParser, option: "Field[object]", default: 
         parser.add_argument(flag, action="store_true", default=default, help=text)
         return
     choices = option.metadata["choices"] or None
-    parser.add_argument(
-        flag, type=type(option.default), choices=choices, default=default, help=text
-    )
+    parser.add_argument(flag, type=kind_of(option), choices=choices, default=default, help=text)
 
 
 def kind_of(option: "Field[object]") -> type[int] | type[str]:
