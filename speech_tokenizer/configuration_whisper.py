@@ -78,7 +78,7 @@ class WhisperVQConfig:
                 )
 
     def _check_sizes(self) -> None:
-        sizes = (
+        sizes: tuple[str, ...] = (
             "d_model",
             "encoder_attention_heads",
             "encoder_ffn_dim",
