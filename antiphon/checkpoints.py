@@ -85,7 +85,7 @@ def resolve_checkpoint(
     folder = expand_user(name)
     if name and folder.is_dir():
         return folder
-    if folder.exists():
+    if name and folder.exists():
         raise CheckpointError(f"{name} is a file; expected a checkpoint folder")
     if not _HUB_NAME.fullmatch(name):
         raise CheckpointError(
