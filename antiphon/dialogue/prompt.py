@@ -75,7 +75,8 @@ def speech_turn(codes: Sequence[int], layout: TokenLayout, tokenizer: TextTokeni
     if lowest < 0 or highest >= layout.n_audio:
         raise PromptError(
             f"speech tokens {lowest}..{highest} came, the language model knows "
-            f"0..{layout.n_audio - 1}; use a speech tokenizer and a language model that belong together"
+            f"0..{layout.n_audio - 1}; use a speech tokenizer and a language model that belong "
+            "together"
         )
     sound = (layout.audio_0 + code for code in codes)
     opening = tokenizer.encode("\n")

@@ -1,6 +1,7 @@
 """The path of one utterance: listen, prompt, generate, split, decode.
 
-Knows protocols only, no model. `respond` yields events while it works; closing it early frees everything.
+Knows protocols only, no model. `respond` yields events while it works; closing it early frees
+everything.
 """
 
 import asyncio
