@@ -4,17 +4,26 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy import fft
 
 Float32 = npt.NDArray[np.float32]
 SAMPLE_RATE = 16_000
 
 
+def shape_spectrum(waveform: Float32, gain: Callable[[Float32], Float32], tail: int = 0) -> Float32:
+    """Multiply the spectrum of (n,) by `gain` of its frequencies in Hz; padding keeps the ends apart."""
+    size = fft.next_fast_len(len(waveform) + tail, real=True)
+    frequency = np.linspace(0, SAMPLE_RATE / 2, size // 2 + 1, dtype=np.float32)
+    spectrum = fft.rfft(waveform.astype(np.float32), size) * gain(frequency)
+    return fft.irfft(spectrum, size)[: len(waveform)].astype(np.float32)
+
+
 def coloured_noise(n: int, rng: np.random.Generator) -> Float32:
     """Draw noise with a random spectral slope (white to brown), (n,) of unit power."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    frequency = np.maximum(np.arange(len(spectrum)), 1.0)
-    noise = np.fft.irfft(spectrum * frequency ** -rng.uniform(0.0, 1.0), n)
-    return (noise / (noise.std() + 1e-9)).astype(np.float32)
+    slope = rng.uniform(0.0, 1.0)
+    white = rng.standard_normal(n, dtype=np.float32)
+    noise = shape_spectrum(white, lambda frequency: np.maximum(frequency, 20.0) ** -slope)
+    return noise / (noise.std() + 1e-9)
 
 
 def add_noise(waveform: Float32, rng: np.random.Generator) -> Float32:
@@ -25,30 +34,31 @@ def add_noise(waveform: Float32, rng: np.random.Generator) -> Float32:
 
 def band_limit(waveform: Float32, rng: np.random.Generator) -> Float32:
     """Cut the band as telephones and cheap microphones do."""
-    spectrum = np.fft.rfft(waveform)
-    frequency = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
-    spectrum[(frequency < rng.uniform(0, 250)) | (frequency > rng.uniform(3200, 7900))] *= 0.03
-    return np.fft.irfft(spectrum, len(waveform)).astype(np.float32)
+    low, high = rng.uniform(0, 250), rng.uniform(3200, 7900)
+    return shape_spectrum(waveform, lambda f: np.where((f < low) | (f > high), 0.03, 1.0))
 
 
 def tilt(waveform: Float32, rng: np.random.Generator) -> Float32:
     """Tilt and ripple the spectrum as microphones and rooms do."""
-    spectrum = np.fft.rfft(waveform)
-    position = np.linspace(0, 1, len(spectrum))
-    gain_db = rng.uniform(-12, 12) * (position - 0.3) + rng.uniform(0, 4) * np.sin(
-        2 * np.pi * (rng.uniform(0.5, 3) * position + rng.uniform())
-    )
-    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), len(waveform)).astype(np.float32)
+    slope, depth, n_waves, phase = rng.uniform((-12, 0, 0.5, 0), (12, 4, 3, 1))
+
+    def gain(frequency: Float32) -> Float32:
+        position = frequency / (SAMPLE_RATE / 2)
+        ripple = depth * np.sin(2 * np.pi * (n_waves * position + phase))
+        return 10 ** ((slope * (position - 0.3) + ripple) / 20)
+
+    return shape_spectrum(waveform, gain)
 
 
 def echo(waveform: Float32, rng: np.random.Generator) -> Float32:
     """Put the speech into a small room: an exponentially decaying random impulse response."""
     n = int(rng.uniform(0.05, 0.3) * SAMPLE_RATE)
-    response = rng.standard_normal(n) * np.exp(-np.arange(n) / (n / rng.uniform(5, 9)))
+    decay = np.exp(-np.arange(n, dtype=np.float32) / (n / rng.uniform(5, 9)))
+    response = rng.standard_normal(n, dtype=np.float32) * decay
     response *= rng.uniform(0.05, 0.35) / (np.abs(response).max() + 1e-9)
     response[0] = 1.0
-    size = len(waveform) + n - 1
-    wet = np.fft.irfft(np.fft.rfft(waveform, size) * np.fft.rfft(response, size), size)
+    size = fft.next_fast_len(len(waveform) + n, real=True)
+    wet = fft.irfft(fft.rfft(waveform, size) * fft.rfft(response, size), size)
     return wet[: len(waveform)].astype(np.float32)
 
 

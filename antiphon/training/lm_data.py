@@ -1,0 +1,250 @@
+"""Turns questions, answers and speech tokens into training sequences. Knows no network.
+
+Many exchanges share one row and one system prompt: every exchange sees the prompt and itself only, at
+the positions it would have alone, so a row teaches the same as its exchanges one by one, for less.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK, REPLY_MODE, render_system
+from antiphon.dialogue.session import TurnKind
+from antiphon.models.base import TokenLayout
+from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
+from antiphon.training import grammar
+from antiphon.training.data import Record
+
+TRANSCRIPTION_MODE = "transcription\n"
+NO_TARGET = -100
+Codes = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One exchange: ids, and for each position the id to predict next (or NO_TARGET)."""
+
+    ids: list[int]
+    targets: list[int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A packed row.
+
+    Attributes:
+        ids: (L,) token ids.
+        targets: (L,) ids to predict.
+        positions: (L,) position ids.
+        groups: (L,) 0 for the shared prompt, else the exchange's number.
+    """
+
+    ids: Tensor
+    targets: Tensor
+    positions: Tensor
+    groups: Tensor
+
+
+def interleave(text_ids: Sequence[int], audio_ids: Sequence[int]) -> list[int]:
+    """Weave 13 text tokens, 26 audio tokens, ...; what is left of one follows when the other ends."""
+    text, audio, out = list(text_ids), list(audio_ids), []
+    while text or audio:
+        out += text[:N_TEXT_BLOCK] + audio[:N_AUDIO_BLOCK]
+        del text[:N_TEXT_BLOCK], audio[:N_AUDIO_BLOCK]
+    return out
+
+
+def typed_forms(question: str, rng: random.Random) -> str:
+    """Write a question as people type it: capital, question mark, digits."""
+    if rng.random() < 0.4:
+        question = words_to_digits(question)
+    if rng.random() < 0.6:
+        question = question[0].upper() + question[1:]
+    ending = "?" if re.match(r"(?i)what|how|who|which", question) else rng.choice((".", "", "!"))
+    return question + (ending if rng.random() < 0.6 else "")
+
+
+def words_to_digits(text: str) -> str:
+    """Replace number words 0..99 by digits: "forty seven" -> "47"."""
+    for number in range(grammar.MAX_NUMBER, -1, -1):
+        text = re.sub(rf"\b{grammar.number_words(number)}\b", str(number), text)
+    return (
+        text.replace(" plus ", " + ").replace(" minus ", " - ")
+        if any(c.isdigit() for c in text)
+        else text
+    )
+
+
+class SegmentBuilder:
+    """Builds exchanges from texts and codes.
+
+    Args:
+        tokenizer: The text vocabulary.
+        neighbours: (K, n) nearest other codes of each code, for noise on what is heard.
+        noise: Share of heard codes that are replaced by a neighbour.
+        rng: Source of randomness.
+    """
+
+    def __init__(
+        self, tokenizer: GlmTextTokenizer, neighbours: Tensor, noise: float, rng: random.Random
+    ) -> None:
+        self.tokenizer, self.layout = tokenizer, tokenizer.layout
+        self.neighbours, self.noise, self.rng = neighbours.tolist(), noise, rng
+        self.newline = tokenizer.encode("\n")
+        self.modes = {mode: tokenizer.encode(mode) for mode in (REPLY_MODE, TRANSCRIPTION_MODE)}
+
+    def heard(self, codes: Codes) -> list[int]:
+        """A user's speech between its marks, with noise."""
+        layout: TokenLayout = self.layout
+        out = []
+        for code in codes.tolist():
+            if self.rng.random() < self.noise:
+                code = self.rng.choice(self.neighbours[code])
+            out.append(layout.audio_0 + code)
+        return [*self.newline, layout.begin_of_audio, *out, layout.end_of_audio]
+
+    def typed(self, text: str) -> list[int]:
+        """A user's text."""
+        return self.tokenizer.encode("\n" + text)
+
+    def reply(self, text: str, codes: Codes | None) -> list[int]:
+        """The interleaved reply; text alone without codes."""
+        audio = [] if codes is None else [self.layout.audio_0 + code for code in codes.tolist()]
+        return interleave(self.tokenizer.encode(text), audio)
+
+    def segment(self, user: list[int], mode: str, reply: list[int]) -> Segment:
+        """Join the halves of an exchange; the reply and its end are what is learned."""
+        opening = [self.layout.user, *user, self.layout.assistant, *self.modes[mode]]
+        ids = opening + reply
+        targets = [NO_TARGET] * (len(opening) - 1) + reply + [self.layout.user]
+        return Segment(ids, targets)
+
+    def spoken_question(self, codes: Codes, answer: str, answer_codes: Codes) -> Segment:
+        """A spoken question with its spoken answer."""
+        return self.segment(self.heard(codes), REPLY_MODE, self.reply(answer, answer_codes))
+
+    def transcription(self, codes: Codes, text: str) -> Segment:
+        """Speech to be written down."""
+        return self.segment(self.heard(codes), TRANSCRIPTION_MODE, self.tokenizer.encode(text))
+
+    def typed_question(self, question: str, answer: str, answer_codes: Codes) -> Segment:
+        """A typed question with its spoken answer."""
+        return self.segment(
+            self.typed(typed_forms(question, self.rng)),
+            REPLY_MODE,
+            self.reply(answer, answer_codes),
+        )
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the exchanges: `transcription` of speech rows, `typed` of all rows, `dialogue` of all rows."""
+
+    transcription: float = 0.3
+    typed: float = 0.12
+    dialogue: float = 0.12
+
+
+class RowSource:
+    """Yields packed rows for ever.
+
+    Args:
+        builder: Builds the exchanges.
+        records: Questions to train on, all with codes.
+        codes: Codes by utterance id.
+        answers: Codes of the spoken answer by its text.
+        row_length: Tokens in a row.
+    """
+
+    def __init__(
+        self,
+        builder: SegmentBuilder,
+        records: list[Record],
+        codes: dict[str, Codes],
+        answers: dict[str, Codes],
+        row_length: int,
+    ) -> None:
+        self.builder, self.records, self.codes, self.answers = builder, records, codes, answers
+        self.row_length = row_length
+        self.mixture = Mixture()
+        self.rng = builder.rng
+        layout, tokenizer = builder.layout, builder.tokenizer
+        kinds: tuple[TurnKind, TurnKind] = ("speech", "text")
+        self.prefixes = {kind: render_system(kind, layout, tokenizer) for kind in kinds}
+        self.order: list[Record] = []
+
+    def next_record(self) -> Record:
+        """The next question in a random order without repeats."""
+        if not self.order:
+            self.order = self.rng.sample(self.records, len(self.records))
+        return self.order.pop()
+
+    def speech_segment(self) -> Segment:
+        """A spoken question, answered or transcribed."""
+        record = self.next_record()
+        codes, answer_codes = self.codes[record.id], self.answers.get(record.answer)
+        if answer_codes is None or self.rng.random() < self.mixture.transcription:
+            return self.builder.transcription(codes, record.text)
+        return self.builder.spoken_question(codes, record.answer, answer_codes)
+
+    def typed_segment(self) -> Segment:
+        """A typed question whose answer has been spoken."""
+        while True:
+            exchange = grammar.draw(self.rng)
+            answer_codes = self.answers.get(exchange.answer)
+            if answer_codes is not None:
+                return self.builder.typed_question(exchange.question, exchange.answer, answer_codes)
+
+    def row(self) -> Row:
+        """Pack exchanges of one kind behind their system prompt."""
+        kind: TurnKind = "text" if self.rng.random() < self.mixture.typed else "speech"
+        draw = self.typed_segment if kind == "text" else self.speech_segment
+        is_dialogue = self.rng.random() < self.mixture.dialogue
+        prefix = self.prefixes[kind]
+        segments: list[Segment] = []
+        length = len(prefix)
+        while True:
+            segment = draw()
+            if length + len(segment.ids) > self.row_length:
+                break
+            segments.append(segment)
+            length += len(segment.ids)
+        return pack(prefix, segments, self.row_length, is_dialogue)
+
+    def batches(self, n_rows: int) -> Iterator[list[Row]]:
+        """Yield lists of rows for ever."""
+        while True:
+            yield [self.row() for _ in range(n_rows)]
+
+
+def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: bool) -> Row:
+    """Lay exchanges side by side (each alone with the prompt) or, as a dialogue, one after the other."""
+    ids, targets = list(prefix), [NO_TARGET] * len(prefix)
+    positions, groups = list(range(len(prefix))), [0] * len(prefix)
+    for number, segment in enumerate(segments, start=1):
+        start = len(ids) if is_dialogue else len(prefix)
+        ids += segment.ids
+        targets += segment.targets
+        positions += range(start, start + len(segment.ids))
+        groups += [0 if is_dialogue else number] * len(segment.ids)
+    n_padding = length - len(ids)
+    return Row(
+        torch.tensor(ids + [0] * n_padding),
+        torch.tensor(targets + [NO_TARGET] * n_padding),
+        torch.tensor(positions + [0] * n_padding),
+        torch.tensor(groups + [len(segments) + 1] * n_padding),
+    )
+
+
+def attention_mask(groups: Tensor) -> Tensor:
+    """Who sees whom in rows with groups (B, L): (B, 1, L, L) bool, True where the query sees the key."""
+    length = groups.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
+    same = groups[:, :, None] == groups[:, None, :]
+    return (earlier & (same | (groups[:, None, :] == 0)))[:, None]

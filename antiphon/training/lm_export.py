@@ -1,0 +1,96 @@
+"""Writes a GlmForCausalLM as an official ChatGLM-layout checkpoint, in float16 shards."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import GlmForCausalLM
+
+MAX_SHARD_BYTES = 14_000_000
+
+
+def chatglm_tensors(model: GlmForCausalLM) -> dict[str, Tensor]:
+    """Rename and fuse the weights: q, k, v into query_key_value, the rest by name."""
+    state = model.state_dict()
+    out = {
+        "transformer.embedding.word_embeddings.weight": state["model.embed_tokens.weight"],
+        "transformer.encoder.final_layernorm.weight": state["model.norm.weight"],
+        "transformer.output_layer.weight": state["lm_head.weight"],
+    }
+    for n in range(model.config.num_hidden_layers):
+        source, target = f"model.layers.{n}.", f"transformer.encoder.layers.{n}."
+        for kind in ("weight", "bias"):
+            parts = [state[f"{source}self_attn.{p}_proj.{kind}"] for p in "qkv"]
+            out[f"{target}self_attention.query_key_value.{kind}"] = torch.cat(parts)
+        out[f"{target}self_attention.dense.weight"] = state[f"{source}self_attn.o_proj.weight"]
+        out[f"{target}mlp.dense_h_to_4h.weight"] = state[f"{source}mlp.gate_up_proj.weight"]
+        out[f"{target}mlp.dense_4h_to_h.weight"] = state[f"{source}mlp.down_proj.weight"]
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            out[f"{target}{norm}.weight"] = state[f"{source}{norm}.weight"]
+    return {name: tensor.detach().cpu().half().contiguous() for name, tensor in out.items()}
+
+
+def chatglm_config(model: GlmForCausalLM) -> dict[str, object]:
+    """Describe the model in the official config.json's terms."""
+    config = model.config
+    return {
+        "architectures": ["ChatGLMModel"],
+        "model_type": "chatglm",
+        "num_layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "ffn_hidden_size": config.intermediate_size,
+        "num_attention_heads": config.num_attention_heads,
+        "kv_channels": config.head_dim,
+        "multi_query_attention": True,
+        "multi_query_group_num": config.num_key_value_heads,
+        "padded_vocab_size": config.vocab_size,
+        "vocab_size": config.vocab_size,
+        "seq_length": config.max_position_embeddings,
+        "layernorm_epsilon": config.rms_norm_eps,
+        "rope_ratio": 1,
+        "original_rope": True,
+        "add_qkv_bias": True,
+        "add_bias_linear": False,
+        "rmsnorm": True,
+        "post_layer_norm": True,
+        "apply_query_key_layer_scaling": True,
+        "apply_residual_connection_post_layernorm": False,
+        "attention_softmax_in_fp32": True,
+        "tie_word_embeddings": False,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+        "torch_dtype": "float16",
+    }
+
+
+def cut_shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Spread tensors over shards of at most `MAX_SHARD_BYTES` (a larger tensor stands alone)."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > MAX_SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards
+
+
+def export_language_model(model: GlmForCausalLM, out: Path) -> None:
+    """Write config.json and model*.safetensors (with an index when there are several) to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(chatglm_config(model), indent=2) + "\n")
+    shards = cut_shards(chatglm_tensors(model))
+    if len(shards) == 1:
+        save_file(shards[0], out / "model.safetensors", metadata={"format": "pt"})
+        return
+    weight_map = {}
+    for number, shard in enumerate(shards, start=1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        save_file(shard, out / name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, name)
+    total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
