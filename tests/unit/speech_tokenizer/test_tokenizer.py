@@ -111,15 +111,16 @@ def test_many_segments_are_computed_in_bounded_batches(
     whole = SpeechTokenizer._encode_segments
 
     def counted(self: SpeechTokenizer, waveforms: list[Tensor]) -> list[Tensor]:
-        sizes.append(sum(len(waveform) for waveform in waveforms))
+        sizes.append(len(waveforms) * max(len(waveform) for waveform in waveforms))
         return whole(self, waveforms)
 
-    waveform = noise(12 * SEGMENT)
-    alone = tokenizer.encode(waveform, 16_000)
+    waveforms = [noise(16_000, seed) for seed in range(6)] + [noise(12 * SEGMENT)]
+    alone = [tokenizer.encode(waveform, 16_000) for waveform in waveforms]
     monkeypatch.setattr("speech_tokenizer.tokenizer._BATCH_S", 5 * SEGMENT / 16_000)
     monkeypatch.setattr(SpeechTokenizer, "_encode_segments", counted)
-    assert torch.equal(tokenizer.encode(waveform, 16_000), alone)
-    assert max(sizes) <= 5 * SEGMENT and len(sizes) == 3
+    together = tokenizer.encode_batch(waveforms, 16_000)
+    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+    assert max(sizes) <= 5 * SEGMENT and len(sizes) == 4
 
 
 def test_no_utterances_give_no_tokens(tokenizer: SpeechTokenizer) -> None:
