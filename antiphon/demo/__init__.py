@@ -1,1 +1,1 @@
-"""Package demo."""
+"""The web page: a turn-by-turn conversation in the browser."""

@@ -1,0 +1,108 @@
+"""The words of the page in English and Chinese; nothing else."""
+# ruff: noqa: RUF001 - Chinese punctuation is meant
+
+from dataclasses import dataclass
+
+STATIC_ENGLISH = {
+    "intro": "Speak or type, and hear the answer.",
+    "conversation": "Conversation",
+    "empty": "Record a question or type one below.",
+    "question": "Your question",
+    "type_here": "Type a question and press Enter",
+    "speak": "Record or upload a question",
+    "send": "Send recording",
+    "stop": "Stop",
+    "clear": "Clear",
+    "reply": "Reply, as it is spoken",
+    "settings": "Settings",
+    "temperature": "Temperature",
+    "temperature_info": "0 always takes the likeliest token",
+    "top_p": "Top-p",
+    "max_tokens": "Most new tokens",
+    "max_tokens_info": "text and speech together; about 18 a second of speech",
+    "seed": "Seed",
+    "seed_info": "-1: another one each time",
+    "debug": "Tokens and timings",
+    "user_tokens": "Speech tokens of your question",
+    "text_tokens": "Text tokens of the reply",
+    "audio_tokens": "Speech tokens of the reply",
+}
+
+STATIC_CHINESE = {
+    "intro": "说话或打字，然后听回答。",
+    "conversation": "对话",
+    "empty": "在下面录一个问题，或者打字提问。",
+    "question": "你的问题",
+    "type_here": "输入问题，按回车发送",
+    "speak": "录音或上传问题",
+    "send": "发送录音",
+    "stop": "停止",
+    "clear": "清空",
+    "reply": "正在播放的回答",
+    "settings": "设置",
+    "temperature": "温度",
+    "temperature_info": "0 表示总取概率最大的词元",
+    "top_p": "Top-p",
+    "max_tokens": "最多新词元数",
+    "max_tokens_info": "文本与语音合计；每秒语音约 18 个",
+    "seed": "随机种子",
+    "seed_info": "-1 表示每次不同",
+    "debug": "词元与耗时",
+    "user_tokens": "问题的语音词元",
+    "text_tokens": "回答的文本词元",
+    "audio_tokens": "回答的语音词元",
+}
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """What the status line says; `answered` and the like take named values."""
+
+    ready: str = "Ready"
+    nothing: str = "Record, upload or type a question first."
+    busy: str = "The last question is still being answered; wait for it or press Stop."
+    listening: str = "Listening to your question …"
+    thinking: str = "Thinking …"
+    speaking: str = "Speaking …"
+    answered: str = "Answered"
+    first_sound: str = "first sound after {seconds:.2f} s"
+    speech: str = "{seconds:.1f} s of speech"
+    silent: str = "the model answered without speech"
+    cut: str = "cut off at the limit of tokens"
+    forgotten: str = "{count} earlier turns no longer fit and were left out"
+    stopped: str = "Stopped"
+    cleared: str = "The conversation is empty again."
+    failed: str = "No answer"
+    bug: str = (
+        "Something broke inside the demo; the server's log says what. Your conversation is kept."
+    )
+    no_ffmpeg: str = (
+        "ffmpeg is not installed here: a reply is played when it is complete, not as it is spoken."
+    )
+
+
+CHINESE_PHRASES = Phrases(
+    ready="就绪",
+    nothing="请先录音、上传或输入一个问题。",
+    busy="上一个问题还在回答；请等待，或按“停止”。",
+    listening="正在听你的问题……",
+    thinking="正在思考……",
+    speaking="正在说话……",
+    answered="已回答",
+    first_sound="{seconds:.2f} 秒后出声",
+    speech="语音 {seconds:.1f} 秒",
+    silent="模型没有发出语音",
+    cut="达到词元上限而截断",
+    forgotten="较早的 {count} 轮对话已放不下，未计入",
+    stopped="已停止",
+    cleared="对话已清空。",
+    failed="没有回答",
+    bug="演示程序内部出错，详情见服务器日志。对话已保留。",
+    no_ffmpeg="此处没有安装 ffmpeg：回答说完后才会播放，不能边说边播。",
+)
+
+
+def phrases_for(accept_language: str | None) -> Phrases:
+    """Choose the phrases by an Accept-Language header; English unless Chinese comes first."""
+    first = (accept_language or "").split(",")[0].strip().lower()
+    return CHINESE_PHRASES if first.startswith("zh") else Phrases()

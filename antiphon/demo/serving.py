@@ -1,0 +1,126 @@
+"""Puts the page on a port and takes it down again, leaving no file behind. Knows no model."""
+
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from antiphon.config import DemoConfig
+from antiphon.demo.handlers import Responder
+from antiphon.demo.style import CSS, theme
+from antiphon.demo.ui import Page, PageOptions, build_page
+from antiphon.errors import ConfigError
+
+MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
+
+_log = logging.getLogger(__name__)
+
+
+def serve(pipeline: Responder, config: DemoConfig, options: PageOptions) -> None:
+    """Serve the page until Ctrl-C or SIGTERM.
+
+    Raises:
+        ConfigError: If the address cannot be used.
+    """
+    with running_page(pipeline, config, options) as url:
+        _log.info("the page is at %s", url)
+        wait_for_signal()
+        _log.info("stopping")
+
+
+@contextmanager
+def running_page(pipeline: Responder, config: DemoConfig, options: PageOptions) -> Iterator[str]:
+    """Serve the page while inside; gives its address.
+
+    Raises:
+        ConfigError: If the address cannot be used.
+    """
+    check_address(config.host, config.port)
+    with temporary_cache() as folder:
+        page = build_page(pipeline, replace(options, clip_root=folder))
+        try:
+            yield launch(page, config)
+        finally:
+            page.blocks.close(verbose=False)
+
+
+@contextmanager
+def temporary_cache() -> Iterator[Path]:
+    """Let Gradio keep its files in a folder of our own, which is deleted on leaving."""
+    settings = {"GRADIO_ANALYTICS_ENABLED": "False"}
+    with tempfile.TemporaryDirectory(prefix="antiphon-page-") as folder:
+        settings["GRADIO_TEMP_DIR"] = folder
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        try:
+            yield Path(folder)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on.
+
+    Raises:
+        ConfigError: If the port is taken or the host is not one of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; "
+            "stop the program that uses it or choose another with --host and --port"
+        ) from error
+
+
+def launch(page: Page, config: DemoConfig) -> str:
+    """Start to serve in a thread; returns the page's address.
+
+    Raises:
+        ConfigError: If the address cannot be used.
+    """
+    try:
+        _, local_url, share_url = page.blocks.launch(
+            server_name=config.host,
+            server_port=config.port or None,
+            share=config.share,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=False,
+            max_file_size=MAX_UPLOAD,
+            enable_monitoring=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            run_history=False,
+            footer_links=["settings"],
+            i18n=page.i18n,
+            theme=theme(),
+            css=CSS,
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot serve on {config.host}, port {config.port}: {error}") from error
+    return share_url or local_url
+
+
+def wait_for_signal() -> None:
+    """Wait for Ctrl-C or SIGTERM; must run in the main thread."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
