@@ -15,3 +15,11 @@ def parity_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the parity kit: no folder {folder} (set ANTIPHON_PARITY)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with random tokenizer/, lm/ and decoder/ that fit together."""
+    from tests.tiny_checkpoints import write_tiny_checkpoints
+
+    return write_tiny_checkpoints(tmp_path_factory.mktemp("tiny"))

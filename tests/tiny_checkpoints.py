@@ -257,10 +257,10 @@ def write_tiny_lm(folder: Path) -> Path:
     write_json(folder / "config.json", lm_config(n_vocabulary, stop))
     weights = random_weights(chatglm_shapes(n_vocabulary), seed=2)
     head = weights["transformer.output_layer.weight"]
-    head[:first_audio] *= 4
-    head[n_text:first_audio] = 0  # special tokens: never the likeliest
-    head[first_audio:] *= 8  # speech is likelier than text, as in a real reply
-    head[first_audio + N_SPEECH_TOKENS :] = 0  # padding rows
+    loudness = torch.zeros(n_vocabulary, 1)  # special tokens and padding: never the likeliest
+    loudness[32:127] = loudness[256:n_text] = 4.0  # ASCII and the words
+    loudness[first_audio : first_audio + N_SPEECH_TOKENS] = 5.0
+    head *= loudness
     save_file(weights, folder / "model.safetensors", metadata=FORMAT)
     return folder
 
