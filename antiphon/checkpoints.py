@@ -126,11 +126,12 @@ def explain_hub_error(error: Exception, name: str, endpoint: str) -> str:
         )
     if isinstance(error, hub_errors.HFValidationError):
         return f"{name} is neither a folder here nor a valid hub name: {error}"
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    reason = str(error).strip().split("\n")[0].rstrip(". ") or type(error).__name__
     if isinstance(error, hub_errors.LocalEntryNotFoundError | hub_errors.OfflineModeIsEnabled):
         return (
-            f"cannot reach {endpoint}, and no complete copy of {name} is on this machine; "
-            "check the connection, or give the folder of a downloaded checkpoint"
+            f"there is no folder {name}; as a hub name it cannot be fetched either: {endpoint} cannot "
+            "be reached and no complete copy is on this machine; check the connection, or give the "
+            "folder of a downloaded checkpoint"
         )
     return (
         f"downloading {name} from {endpoint} failed: {reason}. "

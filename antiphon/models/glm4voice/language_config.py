@@ -35,6 +35,7 @@ REQUIRED_FLAGS = {
     "quantization_bit": 0,
     "pre_seq_len": None,
     "vision_config": None,
+    "quantization_config": None,
 }
 """The variant of ChatGLM that Glm computes; a field that is absent has this value."""
 
@@ -52,11 +53,11 @@ def read_language_config(folder: Path) -> GlmConfig:
     fields = read_config_fields(folder)
     if is_chatglm(fields):
         return chatglm_to_glm(fields, str(folder / "config.json"))
-    if fields.get("model_type") == "glm":
+    if fields.get("model_type") == "glm" and not fields.get("quantization_config"):
         return GlmConfig.from_dict(dict(fields))
     raise CheckpointError(
         f"{folder / 'config.json'}: model_type {fields.get('model_type')!r} is not supported; "
-        "expected chatglm or glm"
+        "expected chatglm or glm, with weights that are not quantized"
     )
 
 

@@ -186,6 +186,7 @@ def test_unknown_dtype_and_device_are_refused(checkpoint):
         ("quantization_bit", 4),
         ("pre_seq_len", 128),
         ("vision_config", {"hidden_size": 1}),
+        ("quantization_config", {"bits": 4}),
         ("num_layers", 0),
         ("hidden_size", "64"),
         ("rope_ratio", -1),

@@ -1,0 +1,50 @@
+"""Choosing a model by name and loading its parts."""
+
+import pytest
+
+from antiphon.errors import ConfigError
+from antiphon.models import registry
+from antiphon.models.glm4voice import loader
+from antiphon.models.glm4voice.loader import ModelPaths
+
+
+@pytest.fixture
+def paths(tiny_checkpoints):
+    return ModelPaths(*(str(tiny_checkpoints / part) for part in ("tokenizer", "lm", "decoder")))
+
+
+def test_embedded_is_the_default(tmp_path, monkeypatch):
+    (tmp_path / "embedded").mkdir()
+    monkeypatch.setenv(loader.RESOURCES_VARIABLE, str(tmp_path))
+    assert registry.find_paths() == loader.default_paths()
+
+
+def test_parts_can_be_replaced(tmp_path):
+    paths = registry.find_paths("glm4voice", model_path=tmp_path)
+    assert paths.language_model == str(tmp_path)
+    assert paths.decoder == "zai-org/glm-4-voice-decoder"
+
+
+def test_replacing_all_parts_needs_no_embedded_model(monkeypatch, tmp_path):
+    monkeypatch.setenv(loader.RESOURCES_VARIABLE, str(tmp_path / "gone"))
+    paths = registry.find_paths(tokenizer_path="a", model_path="b", decoder_path="c")
+    assert paths == ModelPaths(speech_tokenizer="a", language_model="b", decoder="c")
+
+
+def test_unknown_name_is_refused_with_the_list():
+    with pytest.raises(ConfigError, match="choose one of embedded, glm4voice"):
+        registry.load("gpt")
+
+
+def test_all_parts_load_and_fit(paths):
+    bundle = registry.load(paths=paths, progress=False)
+    assert bundle.language_model is not None
+    assert bundle.language_model.config.vocab_size == bundle.text_tokenizer.vocab_size
+    assert bundle.decoder.sample_rate == 22_050
+    assert bundle.paths == paths
+
+
+def test_front_end_loads_no_language_model(paths):
+    bundle = registry.load(paths=paths, with_language_model=False)
+    assert bundle.language_model is None
+    assert bundle.text_tokenizer.layout.n_audio == 64
