@@ -129,8 +129,8 @@ def explain_hub_error(error: Exception, name: str, endpoint: str) -> str:
     reason = str(error).strip().split("\n")[0].rstrip(". ") or type(error).__name__
     if isinstance(error, hub_errors.LocalEntryNotFoundError | hub_errors.OfflineModeIsEnabled):
         return (
-            f"there is no folder {name}, and it cannot be fetched from the hub: {endpoint} cannot be "
-            "reached and no complete copy is on this machine; check the connection, or give the "
+            f"there is no folder {name}, and it cannot be fetched from the hub: {endpoint} cannot "
+            "be reached and no complete copy is on this machine; check the connection, or give the "
             "folder of a downloaded checkpoint"
         )
     return (

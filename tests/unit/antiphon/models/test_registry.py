@@ -1,16 +1,32 @@
 """Choosing a model by name and loading its parts."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.models import registry
 from antiphon.models.glm4voice import loader
 from antiphon.models.glm4voice.loader import ModelPaths
+from tests.tiny_checkpoints import write_tiny_lm, write_tiny_speech_tokenizer
+
+
+@dataclass(frozen=True)
+class FakeDecoder:
+    """Stands for the decoder, which has tests of its own."""
+
+    path: str
+    device: str
 
 
 @pytest.fixture
-def paths(tiny_checkpoints):
-    return ModelPaths(*(str(tiny_checkpoints / part) for part in ("tokenizer", "lm", "decoder")))
+def paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "load_decoder", FakeDecoder)
+    return ModelPaths(
+        speech_tokenizer=str(write_tiny_speech_tokenizer(tmp_path / "tokenizer")),
+        language_model=str(write_tiny_lm(tmp_path / "lm")),
+        decoder=str(tmp_path / "decoder"),
+    )
 
 
 def test_embedded_is_the_default(tmp_path, monkeypatch):
@@ -40,7 +56,7 @@ def test_all_parts_load_and_fit(paths):
     bundle = registry.load(paths=paths, progress=False)
     assert bundle.language_model is not None
     assert bundle.language_model.config.vocab_size == bundle.text_tokenizer.vocab_size
-    assert bundle.decoder.sample_rate == 22_050
+    assert bundle.decoder == FakeDecoder(paths.decoder, "cpu")
     assert bundle.paths == paths
 
 
