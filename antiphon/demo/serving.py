@@ -14,7 +14,7 @@ from pathlib import Path
 from antiphon.config import DemoConfig
 from antiphon.demo.handlers import Responder
 from antiphon.demo.style import CSS, theme
-from antiphon.demo.ui import Page, PageOptions, build_page
+from antiphon.demo.ui import Page, PageOptions, build_page, inside_event_loop
 from antiphon.errors import ConfigError
 
 MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
@@ -45,7 +45,7 @@ def running_page(pipeline: Responder, config: DemoConfig, options: PageOptions) 
     with temporary_cache() as folder:
         page = build_page(pipeline, replace(options, clip_root=folder))
         try:
-            yield launch(page, config)
+            yield inside_event_loop(lambda: launch(page, config))
         finally:
             page.blocks.close(verbose=False)
 

@@ -1,9 +1,11 @@
 """The layout of the page and which button does what. Knows no model: a pipeline is passed in."""
 
+import asyncio
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import gradio as gr
 
@@ -12,6 +14,8 @@ from antiphon.demo.conversation import Conversation, forget
 from antiphon.demo.handlers import Responder, Status, TurnHandler
 from antiphon.demo.labels import STATIC_CHINESE, STATIC_ENGLISH, Phrases
 from antiphon.demo.style import SILENCE, status_html
+
+Result = TypeVar("Result")
 
 CACHE_CHECK_S = 600
 CACHE_AGE_S = 7200
@@ -55,7 +59,21 @@ class Page:
 
 
 def build_page(pipeline: Responder, options: PageOptions) -> Page:
-    """Build the page around a pipeline."""
+    """Build the page around a pipeline; not to be called where an event loop runs."""
+    return inside_event_loop(lambda: _build(pipeline, options))
+
+
+def inside_event_loop(function: Callable[[], Result]) -> Result:
+    """Call a function of Gradio's that makes locks; without a loop each would leave one open."""
+
+    async def call() -> Result:
+        return function()
+
+    return asyncio.run(call())
+
+
+def _build(pipeline: Responder, options: PageOptions) -> Page:
+    """Build the page: components, callbacks, queue."""
     i18n = gr.I18n(en=STATIC_ENGLISH, zh=STATIC_CHINESE, **{"zh-CN": STATIC_CHINESE})
     streams = shutil.which("ffmpeg") is not None if options.streams is None else options.streams
     with gr.Blocks(
