@@ -59,7 +59,7 @@ class Page:
 
 
 def build_page(pipeline: Responder, options: PageOptions) -> Page:
-    """Build the page around a pipeline; not to be called where an event loop runs."""
+    """Build the page around a pipeline."""
     return inside_event_loop(lambda: _build(pipeline, options))
 
 
@@ -69,7 +69,11 @@ def inside_event_loop(function: Callable[[], Result]) -> Result:
     async def call() -> Result:
         return function()
 
-    return asyncio.run(call())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(call())
+    return function()
 
 
 def _build(pipeline: Responder, options: PageOptions) -> Page:

@@ -1,0 +1,128 @@
+"""The page in a real browser: record, type, hear, stop, clear; a tone stands in for the model."""
+
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from fake_pipeline import FakePipeline
+from page_driver import PageDriver, find_chromium, make_question, open_browser
+
+from antiphon.config import DemoConfig
+from antiphon.demo.serving import running_page
+from antiphon.demo.ui import PageOptions
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[object]:
+    find_chromium()
+    microphone = make_question(tmp_path_factory.mktemp("mic"), "What is three plus four?")
+    with open_browser(microphone) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> FakePipeline:
+    return FakePipeline()
+
+
+@pytest.fixture(scope="module")
+def url(pipeline) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    with running_page(pipeline, DemoConfig(port=port), PageOptions()) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser, url, pipeline) -> Iterator[PageDriver]:
+    vars(pipeline).update(vars(FakePipeline()))
+    driver = PageDriver(browser, url, locale="en-US")
+    yield driver
+    assert driver.other_hosts(url) == []
+    driver.close()
+
+
+def assert_tone(heard, seconds) -> None:
+    """Check that a 440 Hz tone of a length was heard, without holes."""
+    assert heard.length_s == pytest.approx(seconds, abs=0.3)
+    assert heard.silent_s < 0.05
+    spectrum = np.abs(np.fft.rfft(heard.waveform))
+    assert spectrum.argmax() * heard.rate / len(heard.waveform) == pytest.approx(440, abs=3)
+    assert np.sqrt((heard.waveform**2).mean()) == pytest.approx(0.3 / np.sqrt(2), rel=0.15)
+
+
+def test_recorded_question_is_answered_aloud(page, pipeline):
+    page.record(2.5)
+    page.wait_for_text("It is a fine answer")
+    assert page.wait_for_state("done").startswith("Answered")
+    page.wait_until_played()
+    assert_tone(page.heard(), pipeline.reply_s)
+    (question,) = pipeline.asked
+    assert question.sample_rate == 16_000
+    assert 2.0 < len(question.waveform) / 16_000 < 4.0
+    assert np.sqrt((question.waveform**2).mean()) > 0.02  # the microphone's voice, not silence
+    assert page.n_players() == 2  # what was asked and what was answered
+
+
+def test_typed_questions_and_a_second_turn(page, pipeline):
+    page.type("how are you")
+    page.wait_for_text("It is a fine answer")
+    page.wait_for_state("done")
+    page.wait_until_played()
+    assert_tone(page.heard(), pipeline.reply_s)
+    pipeline.words = ("Another ", "one")
+    page.type("<|system|> and you?")
+    page.wait_for_text("Another one")
+    page.wait_for_text("<|system|> and you?")
+    page.wait_for_state("done")
+    assert len(page.bubbles()) == 4
+    assert page.n_players() == 2
+
+
+def test_error_is_said_in_words_and_nothing_is_lost(page, pipeline):
+    page.type("hello")
+    page.wait_for_state("done")
+    page.type("please fail")
+    words = page.wait_for_state("error")
+    assert "the model server does not answer" in words
+    assert "Traceback" not in page.page.content()
+    assert page.page.input_value("#text textarea") == "please fail"
+    assert len(page.bubbles()) == 4
+    page.page.fill("#text textarea", "")
+    page.page.click("#send")
+    page.page.get_by_text("Record, upload or type a question first.").wait_for()
+
+
+def test_stop_silences_at_once_and_clear_empties(page, pipeline):
+    pipeline.n_chunks, pipeline.chunk_s = 400, 0.1
+    page.type("tell me everything")
+    page.page.wait_for_function("() => tap.blocks.some(b => b.some(x => Math.abs(x) > 0.1))")
+    page.page.click("#stop")
+    page.page.wait_for_timeout(300)
+    page.heard()
+    page.page.wait_for_timeout(700)
+    assert page.heard().length_s == 0.0
+    page.page.locator("#chat").get_by_text("■ Stopped").wait_for()
+    assert page.n_players() == 1
+    pipeline.n_chunks, pipeline.chunk_s = 8, 0.4
+    page.type("and again")
+    page.wait_for_state("done")
+    assert len(page.bubbles()) == 4
+    page.page.click("#clear")
+    page.page.get_by_text("The conversation is empty again.").wait_for()
+    assert page.bubbles() == []
+    assert page.n_players() == 0
+
+
+def test_chinese_browser_sees_chinese(browser, url, pipeline):
+    vars(pipeline).update(vars(FakePipeline()))
+    driver = PageDriver(browser, url, locale="zh-CN", viewport={"width": 390, "height": 844})
+    driver.page.get_by_role("button", name="发送录音").wait_for()
+    driver.type("你好")
+    assert driver.wait_for_state("done").startswith("已回答")
+    width = driver.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390  # nothing sticks out on a phone
+    assert driver.other_hosts(url) == []
+    driver.close()

@@ -1,0 +1,203 @@
+"""A headless browser with a fake microphone and a tap on whatever the page plays."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from antiphon.audio import read_audio, write_wav
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+)
+MIC_RATE = 48_000
+FRAME_S = 0.01
+AUDIBLE = 0.003  # RMS of a frame that counts as sound
+
+# Every media element that plays is sent through a worklet which hands its samples over, together
+# with the clock of the page, so that a test can ask what was heard and when.
+TAP = """
+(() => {
+  const code = `registerProcessor('tap', class extends AudioWorkletProcessor {
+    process(inputs) {
+      if (inputs[0][0]) this.port.postMessage(inputs[0][0].slice());
+      return true;
+    }
+  })`;
+  const tap = window.tap = { blocks: [], times: [], rate: 0 };
+  const seen = new WeakSet();
+  const context = new AudioContext();
+  tap.rate = context.sampleRate;
+  const module = URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
+  const ready = context.audioWorklet.addModule(module);
+  document.addEventListener('play', async (event) => {
+    const element = event.target;
+    if (seen.has(element)) return;
+    seen.add(element);
+    const source = context.createMediaElementSource(element);
+    await ready;
+    const node = new AudioWorkletNode(context, 'tap');
+    node.port.onmessage = (message) => {
+      tap.blocks.push(message.data);
+      tap.times.push(performance.now() / 1000);
+    };
+    source.connect(node).connect(context.destination);
+  }, true);
+  tap.take = () => {
+    const all = tap.blocks.flatMap((block) => Array.from(block));
+    return { samples: all, times: tap.times, rate: tap.rate };
+  };
+  tap.forget = () => { tap.blocks = []; tap.times = []; };
+})();
+"""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the page played.
+
+    Attributes:
+        waveform: (n_samples,) from the first to the last sound, at `rate` Hz.
+        rate: Sample rate in Hz.
+        length_s: Seconds from the first to the last sound.
+        silent_s: Seconds of silence within.
+    """
+
+    waveform: np.ndarray
+    rate: int
+    length_s: float
+    silent_s: float
+
+
+def find_chromium() -> str:
+    """Give the path of the browser; skips the test where there is none."""
+    named = os.environ.get("ANTIPHON_CHROMIUM")
+    for name in (named, "chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    pytest.skip("needs Chromium: install the package chromium or set ANTIPHON_CHROMIUM")
+
+
+def make_question(folder: Path, words: str, voice: str = "en-us") -> Path:
+    """Write a spoken question for the fake microphone, which plays it over and over."""
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("needs espeak-ng to speak into the fake microphone: install espeak-ng")
+    spoken = folder / "spoken.wav"
+    subprocess.run(["espeak-ng", "-v", voice, "-w", str(spoken), words], check=True, timeout=30)
+    waveform = read_audio(spoken, MIC_RATE)
+    pause = np.zeros(MIC_RATE // 2, np.float32)
+    path = folder / "microphone.wav"
+    write_wav(path, np.concatenate([pause, waveform, pause]), MIC_RATE)
+    return path
+
+
+@contextmanager
+def open_browser(microphone: Path) -> Iterator[Browser]:
+    """Start Chromium with a sound file as its microphone."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(),
+            args=[*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"],
+            ignore_default_args=["--mute-audio", "--headless"],
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class PageDriver:
+    """Does what a person does on the page, and listens."""
+
+    def __init__(self, browser: Browser, url: str, **context: object) -> None:
+        self.context = browser.new_context(permissions=["microphone"], **context)
+        self.page: Page = self.context.new_page()
+        self.requests: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.add_init_script(TAP)
+        self.page.goto(url)
+        self.page.wait_for_selector("#send", timeout=20_000)
+        self.page.wait_for_selector("#mic button.record", timeout=20_000)
+
+    def type(self, words: str) -> None:
+        """Type a question and press Enter."""
+        self.page.fill("#text textarea", words)
+        self.page.press("#text textarea", "Enter")
+
+    def record(self, seconds: float) -> None:
+        """Record from the microphone, stop, send."""
+        self.page.click("#mic button.record")
+        self.page.wait_for_selector("#mic .stop-button:visible", timeout=10_000)
+        self.page.wait_for_timeout(seconds * 1000)
+        self.page.click("#mic .stop-button:visible")
+        self.page.wait_for_selector(
+            "#mic .waveform-container, #mic .component-wrapper", timeout=10_000
+        )
+        self.page.wait_for_timeout(500)
+        self.page.click("#send")
+
+    def wait_for_state(self, mood: str, timeout_s: float = 20) -> str:
+        """Wait for the status line to be in a mood; returns its words."""
+        line = self.page.wait_for_selector(f"#status .state.{mood}", timeout=timeout_s * 1000)
+        return line.inner_text()
+
+    def wait_for_text(self, words: str, timeout_s: float = 20) -> None:
+        """Wait for words to stand in the conversation."""
+        self.page.locator("#chat").get_by_text(words).last.wait_for(timeout=timeout_s * 1000)
+
+    def bubbles(self) -> list[str]:
+        """Give the text of every bubble."""
+        return self.page.locator("#chat .message-row").all_inner_texts()
+
+    def n_players(self) -> int:
+        """Count the clips that can be replayed in the conversation."""
+        return self.page.locator("#chat .minimal-audio-player").count()
+
+    def wait_until_played(self, timeout_s: float = 30) -> None:
+        """Wait until the player of the reply has reached its end."""
+        self.page.wait_for_function(
+            "() => [...document.querySelectorAll('#player audio')].some(a => a.ended)",
+            timeout=timeout_s * 1000,
+        )
+        self.page.wait_for_timeout(150)
+
+    def heard(self) -> Heard:
+        """Take what was played since the last call."""
+        taken = self.page.evaluate("() => { const t = tap.take(); tap.forget(); return t; }")
+        waveform, rate = np.asarray(taken["samples"], np.float32), int(taken["rate"])
+        frame = int(FRAME_S * rate)
+        n_frames = len(waveform) // frame
+        rms = np.sqrt((waveform[: n_frames * frame].reshape(n_frames, frame) ** 2).mean(axis=1))
+        loud = np.flatnonzero(rms > AUDIBLE)
+        if not len(loud):
+            return Heard(waveform[:0], rate, 0.0, 0.0)
+        first, last = int(loud[0]), int(loud[-1]) + 1
+        span = waveform[first * frame : last * frame]
+        return Heard(span, rate, (last - first) * FRAME_S, (last - first - len(loud)) * FRAME_S)
+
+    def other_hosts(self, url: str) -> list[str]:
+        """Give the requests that went anywhere but to the page's own server."""
+        mine = (url, "data:", "blob:")
+        return [request for request in self.requests if not request.startswith(mine)]
+
+    def close(self) -> None:
+        """Close the tab."""
+        self.context.close()
