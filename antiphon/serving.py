@@ -1,0 +1,60 @@
+"""Loads a language model and serves it: what `model_server.py` and `antiphon serve` run."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from antiphon.config import ServerConfig, parse_config, resolve_device, resolve_dtype
+from antiphon.engine.local_engine import LocalEngine
+from antiphon.errors import AntiphonError
+from antiphon.logs import configure_logging
+from antiphon.models.glm4voice.language_model import load_language_model
+from antiphon.models.glm4voice.loader import default_paths, load_text_tokenizer
+from antiphon.server.app import bind_port, create_app, run_app
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "Serve a GLM-4-Voice language model over HTTP."
+
+
+def serve(config: ServerConfig) -> None:
+    """Take the port, load the model and answer requests until Ctrl-C.
+
+    Raises:
+        ConfigError: If the port is in use, or dtype or device do not exist here.
+        CheckpointError: If the model cannot be loaded.
+    """
+    device = resolve_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    path = config.model_path or default_paths().language_model
+    with closing(bind_port(config.host, config.port)) as listener:
+        logger.info("loading %s as %s on %s", path, dtype, device)
+        tokenizer = load_text_tokenizer(path)
+        model = load_language_model(path, dtype, device, progress=sys.stderr.isatty())
+        engine = LocalEngine(
+            model,
+            vocab_size=tokenizer.layout.vocab_size,
+            context_length=tokenizer.layout.context_length,
+            max_concurrent=config.max_concurrent,
+            max_queue=config.max_queue,
+        )
+        run_app(create_app(config, engine, tokenizer), listener, config.log_level)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the model server from a command line.
+
+    Returns:
+        The exit code: 0 after Ctrl-C, 1 after an error, which is told in one line.
+    """
+    try:
+        config = parse_config(ServerConfig, DESCRIPTION, argv)
+        configure_logging(config.log_level)
+        serve(config)
+    except AntiphonError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        logger.info("stopped")
+    return 0
