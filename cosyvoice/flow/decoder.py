@@ -1,0 +1,218 @@
+"""The U-Net over time that predicts the flow from a noisy mel and its conditions.
+
+Source: Du et al., "CosyVoice" (arXiv 2407.05407), section 2.3. Names are those of published checkpoints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from matcha.models.components.decoder import (
+    Block1D,
+    Downsample1D,
+    ResnetBlock1D,
+    SinusoidalPosEmb,
+    TimestepEmbedding,
+    Upsample1D,
+    apply_mask,
+)
+from matcha.models.components.transformer import BasicTransformerBlock
+from torch import Tensor, nn
+
+from antiphon.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LevelMasks:
+    """The masks of one resolution; all None when nothing is padded.
+
+    Attributes:
+        frames: (B, 1, T), 1 at valid frames.
+        norm: What the group norms get.
+        attention: What the attention gets.
+    """
+
+    frames: Tensor | None
+    norm: Tensor | None
+    attention: Tensor | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Dimensions shared by all blocks of a U-Net."""
+
+    time_dim: int
+    n_heads: int
+    head_dim: int
+    n_blocks: int
+    dropout: float
+
+
+class ConditionalDecoder(nn.Module):
+    """U-Net of residual blocks and transformer blocks; names are keys of config.yaml.
+
+    Args:
+        in_channels: Channels of noisy mel, mu, speaker and prompt mel together.
+        out_channels: Mel channels.
+        channels: Width of each resolution, the finest first.
+        dropout: Dropout in the transformer blocks.
+        attention_head_dim: Width of a head.
+        n_blocks: Transformer blocks after each residual block.
+        num_mid_blocks: Blocks at the coarsest resolution.
+        num_heads: Attention heads.
+        act_fn: "gelu".
+        additive_mask_compat: Treat padding as the original does: the mask is added to the attention
+            scores, so that padded frames are damped and not hidden, and group norms count them. Only
+            for comparison with it; it makes an item depend on its neighbours in the batch.
+
+    Raises:
+        ConfigError: If `act_fn` is another one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        channels: Sequence[int] = (256, 256),
+        dropout: float = 0.05,
+        attention_head_dim: int = 64,
+        n_blocks: int = 1,
+        num_mid_blocks: int = 2,
+        num_heads: int = 4,
+        act_fn: str = "gelu",
+        additive_mask_compat: bool = False,
+    ) -> None:
+        super().__init__()
+        if act_fn != "gelu":
+            raise ConfigError(f"act_fn {act_fn!r} is not supported; expected 'gelu'")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.additive_mask_compat = additive_mask_compat
+        shape = Shape(channels[0] * 4, num_heads, attention_head_dim, n_blocks, dropout)
+        self.time_embeddings = SinusoidalPosEmb(in_channels)
+        self.time_mlp = TimestepEmbedding(in_channels, shape.time_dim)
+        self.down_blocks = nn.ModuleList()
+        self.mid_blocks = nn.ModuleList()
+        self.up_blocks = nn.ModuleList()
+        last = len(channels) - 1
+        for level, (dim_in, dim) in enumerate(
+            zip([in_channels, *channels], channels, strict=False)
+        ):
+            resample = same_rate(dim) if level == last else Downsample1D(dim)
+            self.down_blocks.append(
+                nn.ModuleList([*level_modules(dim_in, dim, shape), resample])
+            )
+        for _ in range(num_mid_blocks):
+            modules = level_modules(channels[-1], channels[-1], shape)
+            self.mid_blocks.append(nn.ModuleList(modules))
+        upwards = [*reversed(channels), channels[0]]
+        for level, (dim_in, dim) in enumerate(pairwise(upwards)):
+            resample = same_rate(dim) if level == last else Upsample1D(dim)
+            self.up_blocks.append(
+                nn.ModuleList([*level_modules(2 * dim_in, dim, shape), resample])
+            )
+        self.final_block = Block1D(channels[0], channels[0])
+        self.final_proj = nn.Conv1d(channels[0], out_channels, 1)
+
+    def level_masks(self, mask: Tensor | None) -> list[LevelMasks]:
+        """Build the masks of all resolutions, the finest first."""
+        masks = []
+        for _ in self.down_blocks:
+            if mask is None:
+                masks.append(LevelMasks(None, None, None))
+                continue
+            if self.additive_mask_compat:
+                product = (mask.transpose(1, 2) @ mask).unsqueeze(1)  # (B, 1, T, T)
+                masks.append(LevelMasks(mask, None, product))
+            else:
+                masks.append(LevelMasks(mask, mask, mask.bool().unsqueeze(1)))
+            mask = mask[:, :, ::2]
+        return masks
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        mu: Tensor,
+        t: Tensor,
+        spks: Tensor | None = None,
+        cond: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the velocity.
+
+        Args:
+            x: Noisy mel, (B, 80, T).
+            mask: (B, 1, T), 1 at valid frames; None if no frame is padding, which is faster.
+            mu: Encoded tokens at the mel rate, (B, 80, T).
+            t: Times in [0, 1], (B,) or a scalar.
+            spks: Speaker vectors, (B, 80).
+            cond: Prompt mel, zero where it is to be filled in, (B, 80, T).
+
+        Returns:
+            (B, 80, T), zero at padded frames.
+        """
+        time_emb = self.time_mlp(self.time_embeddings(t).to(x.dtype))
+        masks = self.level_masks(mask)
+        hidden = join_conditions(x, mu, spks, cond)
+        skips = []
+        for (resnet, transformers, downsample), level in zip(
+            self.down_blocks, masks, strict=True
+        ):  # type: ignore[misc]
+            hidden = run_level(resnet, transformers, hidden, level, time_emb)
+            skips.append(hidden)
+            hidden = downsample(apply_mask(hidden, level.frames))
+        for resnet, transformers in self.mid_blocks:  # type: ignore[misc]
+            hidden = run_level(resnet, transformers, hidden, masks[-1], time_emb)
+        for (resnet, transformers, upsample), level in zip(  # type: ignore[misc]
+            self.up_blocks, reversed(masks), strict=True
+        ):
+            skip = skips.pop()
+            hidden = torch.cat(
+                [hidden[:, :, : skip.shape[-1]], skip], dim=1
+            )  # (B, 2C, T)
+            hidden = run_level(resnet, transformers, hidden, level, time_emb)
+            hidden = upsample(apply_mask(hidden, level.frames))
+        hidden = self.final_block(hidden, masks[0].frames, masks[0].norm)
+        return apply_mask(self.final_proj(apply_mask(hidden, mask)), mask)
+
+
+def same_rate(dim: int) -> nn.Module:
+    """The convolution that stands in for resampling at the last level."""
+    return nn.Conv1d(dim, dim, 3, padding=1)
+
+
+def level_modules(dim_in: int, dim: int, shape: Shape) -> list[nn.Module]:
+    """A residual block and its transformer blocks."""
+    transformers = nn.ModuleList(
+        BasicTransformerBlock(dim, shape.n_heads, shape.head_dim, shape.dropout)
+        for _ in range(shape.n_blocks)
+    )
+    return [ResnetBlock1D(dim_in, dim, shape.time_dim), transformers]
+
+
+def run_level(
+    resnet: nn.Module,
+    transformers: nn.ModuleList,
+    hidden: Tensor,
+    masks: LevelMasks,
+    time_emb: Tensor,
+) -> Tensor:
+    """Run a residual block and its transformer blocks on (B, C, T)."""
+    hidden = resnet(hidden, masks.frames, time_emb, masks.norm).transpose(
+        1, 2
+    )  # (B, T, C)
+    for block in transformers:
+        hidden = block(hidden, masks.attention)
+    return hidden.transpose(1, 2)
+
+
+def join_conditions(
+    x: Tensor, mu: Tensor, spks: Tensor | None, cond: Tensor | None
+) -> Tensor:
+    """Stack the noisy mel and its conditions along the channels, (B, in_channels, T)."""
+    parts = [x, mu]
+    if spks is not None:
+        parts.append(spks.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    if cond is not None:
+        parts.append(cond)
+    return torch.cat(parts, dim=1)
