@@ -29,7 +29,7 @@ class Subcommand:
 
 SUBCOMMANDS = {
     "ask": Subcommand("ask clips or typed questions and hear the answers", "antiphon.cli_ask"),
-    "serve": Subcommand("run the model server", "antiphon.server.main"),
+    "serve": Subcommand("run the model server", "antiphon.serving"),
     "demo": Subcommand("run the model server and the web page together", "antiphon.launcher"),
     "train": Subcommand("train a part of a small model", "antiphon.cli_train"),
     "eval": Subcommand("measure a model on spoken questions", "antiphon.evaluation.suite"),

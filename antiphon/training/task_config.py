@@ -37,7 +37,7 @@ def find_recipe(name: str, task: str) -> Path:
     Raises:
         ConfigError: If there is none.
     """
-    candidates = (Path(name), RECIPE_FOLDER / f"{task}_{name}.toml", RECIPE_FOLDER / f"{name}.toml")
+    candidates = (Path(name), RECIPE_FOLDER / f"{task}-{name}.toml", RECIPE_FOLDER / f"{name}.toml")
     for path in candidates:
         if path.is_file():
             return path

@@ -297,6 +297,6 @@ def test_every_task_takes_every_recipe_of_the_package(name):
     assert callable(getattr(module, task.function))
     assert load_task_config(config, name, None, []) == config()
     for recipe in recipe_names():
-        owner = recipe.split("_")[0]
+        owner = recipe.split("-")[0]
         if owner == name or owner not in cli_train.TASKS:
             load_task_config(config, name, recipe, [])

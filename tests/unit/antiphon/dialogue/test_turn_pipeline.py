@@ -185,6 +185,22 @@ def test_the_token_limit_still_speaks_everything(make_bench):
     bench.assert_all_free()
 
 
+def test_an_engine_that_talks_on_after_the_end_is_stopped(make_bench):
+    bench = make_bench([*b"yes", LAYOUT.user, *b"User: and so on" * 20], finish=None)
+
+    async def scenario():
+        events = []
+        async for event in bench.pipeline.respond(bench.session, QUESTION):
+            events.append(event)
+            if isinstance(event, TurnDone):
+                bench.assert_all_free()
+        return events
+
+    done = run(scenario())[-1]
+    assert (done.text, done.stop_reason) == ("yes", "stop")
+    assert bench.engine.n_sent == 4
+
+
 def test_an_engine_that_just_ends_counts_as_the_limit(make_bench):
     assert run(make_bench(REPLY, finish=None).ask())[-1].stop_reason == "length"
 

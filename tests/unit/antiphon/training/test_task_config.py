@@ -117,5 +117,5 @@ def test_a_recipe_of_the_package_is_found_by_name_alone_or_after_its_task(tmp_pa
     monkeypatch.setattr(task_config, "RECIPE_FOLDER", tmp_path)
     (tmp_path / "fast.toml").write_text("[lm]\nrows = 1\n")
     assert load("fast").rows == 1
-    (tmp_path / "lm_fast.toml").write_text("rows = 2\n")
+    (tmp_path / "lm-fast.toml").write_text("rows = 2\n")
     assert load("fast").rows == 2
