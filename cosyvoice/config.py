@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from torch import nn
 
 from antiphon.errors import ConfigError
@@ -43,9 +43,7 @@ class AttributeDict(dict[str, object]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(
-                f"no setting {name!r}; there are {', '.join(self)}"
-            ) from None
+            raise AttributeError(f"no setting {name!r}; there are {', '.join(self)}") from None
 
 
 class ObjectSpec(NamedTuple):
@@ -66,7 +64,7 @@ class SeedCall(NamedTuple):
     """A line that would set a global seed; skipped."""
 
 
-class DecoderConfigLoader(yaml.SafeLoader):
+class DecoderConfigLoader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML as data: tags become descriptions, and size, depth and aliases are bounded."""
 
     n_nodes: int = 0
@@ -87,50 +85,35 @@ class DecoderConfigLoader(yaml.SafeLoader):
         return node
 
 
-def _arguments(
-    loader: DecoderConfigLoader, tag: str, node: yaml.Node
-) -> dict[str, object]:
+def _arguments(loader: DecoderConfigLoader, tag: str, node: yaml.Node) -> dict[str, object]:
     """Read the arguments under a tag: a mapping or nothing."""
     if isinstance(node, yaml.MappingNode):
-        return {
-            str(key): value
-            for key, value in loader.construct_mapping(node, True).items()
-        }
+        return {str(key): value for key, value in loader.construct_mapping(node, True).items()}
     if isinstance(node, yaml.ScalarNode) and not node.value:
         return {}
     raise ConfigError(f"{tag} must be followed by named arguments")
 
 
-def _construct_object(
-    loader: DecoderConfigLoader, suffix: str, node: yaml.Node
-) -> ObjectSpec:
+def _construct_object(loader: DecoderConfigLoader, suffix: str, node: yaml.Node) -> ObjectSpec:
     check_target(suffix)
     return ObjectSpec(suffix, _arguments(loader, f"!new:{suffix}", node), False)
 
 
-def _construct_name(
-    loader: DecoderConfigLoader, suffix: str, node: yaml.Node
-) -> ObjectSpec:
+def _construct_name(loader: DecoderConfigLoader, suffix: str, node: yaml.Node) -> ObjectSpec:
     check_target(suffix)
     return ObjectSpec(suffix, _arguments(loader, f"!name:{suffix}", node), True)
 
 
 def _construct_reference(loader: DecoderConfigLoader, node: yaml.Node) -> Reference:
-    text = (
-        str(loader.construct_scalar(node)) if isinstance(node, yaml.ScalarNode) else ""
-    )
+    text = str(loader.construct_scalar(node)) if isinstance(node, yaml.ScalarNode) else ""
     if not (text.startswith("<") and text.endswith(">")):
         raise ConfigError(f"!ref {text!r} is not supported; expected !ref <name>")
     return Reference(text[1:-1])
 
 
-def _construct_call(
-    loader: DecoderConfigLoader, suffix: str, node: yaml.Node
-) -> SeedCall:
+def _construct_call(loader: DecoderConfigLoader, suffix: str, node: yaml.Node) -> SeedCall:
     if suffix not in SEED_CALLS:
-        raise ConfigError(
-            f"!apply:{suffix} is refused: a decoder config must not call functions"
-        )
+        raise ConfigError(f"!apply:{suffix} is refused: a decoder config must not call functions")
     return SeedCall()
 
 
@@ -170,22 +153,18 @@ def resolve(name: str, *, only_modules: bool) -> object:
     """Import what a checked name stands for.
 
     Raises:
-        ConfigError: If there is no such thing, or it is not ours, or not a module class but has to be.
+        ConfigError: If there is no such thing, it is not ours, or no module where one is needed.
     """
     check_target(name)
     module_name, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"decoder config names {name}, which does not exist here"
-        ) from error
+        raise ConfigError(f"decoder config names {name}, which does not exist here") from error
     is_module_class = isinstance(found, type) and issubclass(found, nn.Module)
     home = getattr(found, "__module__", "") + "."
     if not home.startswith(ALLOWED_PACKAGES) or (only_modules and not is_module_class):
-        raise ConfigError(
-            f"decoder config names {name}, which is not a part of a decoder"
-        )
+        raise ConfigError(f"decoder config names {name}, which is not a part of a decoder")
     return found
 
 
@@ -205,12 +184,12 @@ class DecoderConfig:
 
     @cached_property
     def flow(self) -> MaskedDiffWithXvec:
-        """The decoder from tokens to mel, with fresh weights, in eval mode; built when first asked for."""
+        """The decoder from tokens to mel, fresh and in eval mode; built when first used."""
         return self.build_flow()
 
     @cached_property
     def hift(self) -> HiFTGenerator:
-        """The vocoder, with fresh weights, in eval mode; built when first asked for."""
+        """The vocoder, fresh and in eval mode; built when first used."""
         return self.build_hift()
 
     def build_flow(self, *, additive_mask_compat: bool = False) -> MaskedDiffWithXvec:
@@ -263,9 +242,7 @@ class DecoderConfig:
 
     def _construct_object(self, spec: ObjectSpec, within: tuple[str, ...]) -> object:
         """Construct a tagged entry."""
-        arguments = {
-            key: self._construct(item, within) for key, item in spec.arguments.items()
-        }
+        arguments = {key: self._construct(item, within) for key, item in spec.arguments.items()}
         if spec.target == DICT_CONFIG:
             content = arguments.get("content", {})
             return AttributeDict(content if isinstance(content, dict) else {})
@@ -277,9 +254,7 @@ class DecoderConfig:
         try:
             return target(**arguments)
         except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise ConfigError(
-                f"{self.path}: cannot build {spec.target}: {error}"
-            ) from error
+            raise ConfigError(f"{self.path}: cannot build {spec.target}: {error}") from error
 
 
 def load_decoder_config(path: str | Path) -> DecoderConfig:
@@ -293,13 +268,9 @@ def load_decoder_config(path: str | Path) -> DecoderConfig:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(
-            f"cannot read decoder config {path}: {error.strerror}"
-        ) from error
+        raise ConfigError(f"cannot read decoder config {path}: {error.strerror}") from error
     if len(content) > MAX_BYTES:
-        raise ConfigError(
-            f"{path} is too large for a decoder config: over {MAX_BYTES} bytes"
-        )
+        raise ConfigError(f"{path} is too large for a decoder config: over {MAX_BYTES} bytes")
     try:
         entries = yaml.load(content, Loader=DecoderConfigLoader)
     except ConfigError as error:
@@ -316,7 +287,5 @@ def load_decoder_config(path: str | Path) -> DecoderConfig:
     }
     sample_rate = kept.get("sample_rate")
     if type(sample_rate) is not int or sample_rate <= 0:
-        raise ConfigError(
-            f"{path}: sample_rate must be a positive number, got {sample_rate!r}"
-        )
+        raise ConfigError(f"{path}: sample_rate must be a positive number, got {sample_rate!r}")
     return DecoderConfig(path, sample_rate, kept)

@@ -1,6 +1,7 @@
 """The U-Net over time that predicts the flow from a noisy mel and its conditions.
 
-Source: Du et al., "CosyVoice" (arXiv 2407.05407), section 2.3. Names are those of published checkpoints.
+Source: Du et al., "CosyVoice" (arXiv 2407.05407), section 2.3.
+Names are those of published checkpoints.
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch import Tensor, nn
+
+from antiphon.errors import ConfigError
 from matcha.models.components.decoder import (
     Block1D,
     Downsample1D,
@@ -18,9 +22,6 @@ from matcha.models.components.decoder import (
     apply_mask,
 )
 from matcha.models.components.transformer import BasicTransformerBlock
-from torch import Tensor, nn
-
-from antiphon.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,40 @@ class Shape:
     dropout: float
 
 
+class TransformerStack(nn.ModuleList):
+    """Transformer blocks in a row."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Map (B, T, C) to (B, T, C)."""
+        for block in self:
+            x = block(x, attention_mask)
+        return x
+
+
+class Level(nn.ModuleList):
+    """A residual block, its transformer blocks and, where given, a change of the frame rate."""
+
+    def __init__(
+        self, dim_in: int, dim: int, shape: Shape, resample: nn.Module | None = None
+    ) -> None:
+        blocks = (
+            BasicTransformerBlock(dim, shape.n_heads, shape.head_dim, shape.dropout)
+            for _ in range(shape.n_blocks)
+        )
+        parts = [ResnetBlock1D(dim_in, dim, shape.time_dim), TransformerStack(blocks), resample]
+        super().__init__(part for part in parts if part is not None)
+
+    def forward(self, x: Tensor, masks: LevelMasks, time_emb: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C_in, T) to (B, C, T), before and after the change of rate."""
+        resnet, transformers, *resample = self
+        hidden = resnet(x, masks.frames, time_emb, masks.norm).transpose(1, 2)  # (B, T, C)
+        hidden = transformers(hidden, masks.attention).transpose(1, 2)
+        resampled = hidden
+        for change_rate in resample:
+            resampled = change_rate(apply_mask(hidden, masks.frames))
+        return hidden, resampled
+
+
 class ConditionalDecoder(nn.Module):
     """U-Net of residual blocks and transformer blocks; names are keys of config.yaml.
 
@@ -62,9 +97,9 @@ class ConditionalDecoder(nn.Module):
         num_mid_blocks: Blocks at the coarsest resolution.
         num_heads: Attention heads.
         act_fn: "gelu".
-        additive_mask_compat: Treat padding as the original does: the mask is added to the attention
-            scores, so that padded frames are damped and not hidden, and group norms count them. Only
-            for comparison with it; it makes an item depend on its neighbours in the batch.
+        additive_mask_compat: Treat padding as the original does: the mask is added to the
+            attention scores, so that padded frames are damped and not hidden, and group norms count
+            them. Only for comparison with it; an item then depends on its neighbours in the batch.
 
     Raises:
         ConfigError: If `act_fn` is another one.
@@ -95,22 +130,14 @@ class ConditionalDecoder(nn.Module):
         self.mid_blocks = nn.ModuleList()
         self.up_blocks = nn.ModuleList()
         last = len(channels) - 1
-        for level, (dim_in, dim) in enumerate(
-            zip([in_channels, *channels], channels, strict=False)
-        ):
-            resample = same_rate(dim) if level == last else Downsample1D(dim)
-            self.down_blocks.append(
-                nn.ModuleList([*level_modules(dim_in, dim, shape), resample])
-            )
+        for index, (dim_in, dim) in enumerate(pairwise([in_channels, *channels])):
+            resample = same_rate(dim) if index == last else Downsample1D(dim)
+            self.down_blocks.append(Level(dim_in, dim, shape, resample))
         for _ in range(num_mid_blocks):
-            modules = level_modules(channels[-1], channels[-1], shape)
-            self.mid_blocks.append(nn.ModuleList(modules))
-        upwards = [*reversed(channels), channels[0]]
-        for level, (dim_in, dim) in enumerate(pairwise(upwards)):
-            resample = same_rate(dim) if level == last else Upsample1D(dim)
-            self.up_blocks.append(
-                nn.ModuleList([*level_modules(2 * dim_in, dim, shape), resample])
-            )
+            self.mid_blocks.append(Level(channels[-1], channels[-1], shape))
+        for index, (dim_in, dim) in enumerate(pairwise([*reversed(channels), channels[0]])):
+            resample = same_rate(dim) if index == last else Upsample1D(dim)
+            self.up_blocks.append(Level(2 * dim_in, dim, shape, resample))
         self.final_block = Block1D(channels[0], channels[0])
         self.final_proj = nn.Conv1d(channels[0], out_channels, 1)
 
@@ -155,60 +182,25 @@ class ConditionalDecoder(nn.Module):
         masks = self.level_masks(mask)
         hidden = join_conditions(x, mu, spks, cond)
         skips = []
-        for (resnet, transformers, downsample), level in zip(
-            self.down_blocks, masks, strict=True
-        ):  # type: ignore[misc]
-            hidden = run_level(resnet, transformers, hidden, level, time_emb)
-            skips.append(hidden)
-            hidden = downsample(apply_mask(hidden, level.frames))
-        for resnet, transformers in self.mid_blocks:  # type: ignore[misc]
-            hidden = run_level(resnet, transformers, hidden, masks[-1], time_emb)
-        for (resnet, transformers, upsample), level in zip(  # type: ignore[misc]
-            self.up_blocks, reversed(masks), strict=True
-        ):
+        for level, level_masks in zip(self.down_blocks, masks, strict=True):
+            skip, hidden = level(hidden, level_masks, time_emb)
+            skips.append(skip)
+        for level in self.mid_blocks:
+            _, hidden = level(hidden, masks[-1], time_emb)
+        for level, level_masks in zip(self.up_blocks, reversed(masks), strict=True):
             skip = skips.pop()
-            hidden = torch.cat(
-                [hidden[:, :, : skip.shape[-1]], skip], dim=1
-            )  # (B, 2C, T)
-            hidden = run_level(resnet, transformers, hidden, level, time_emb)
-            hidden = upsample(apply_mask(hidden, level.frames))
+            hidden = torch.cat([hidden[:, :, : skip.shape[-1]], skip], dim=1)  # (B, 2C, T)
+            _, hidden = level(hidden, level_masks, time_emb)
         hidden = self.final_block(hidden, masks[0].frames, masks[0].norm)
         return apply_mask(self.final_proj(apply_mask(hidden, mask)), mask)
 
 
 def same_rate(dim: int) -> nn.Module:
-    """The convolution that stands in for resampling at the last level."""
+    """Make the convolution that stands in for resampling at the last level."""
     return nn.Conv1d(dim, dim, 3, padding=1)
 
 
-def level_modules(dim_in: int, dim: int, shape: Shape) -> list[nn.Module]:
-    """A residual block and its transformer blocks."""
-    transformers = nn.ModuleList(
-        BasicTransformerBlock(dim, shape.n_heads, shape.head_dim, shape.dropout)
-        for _ in range(shape.n_blocks)
-    )
-    return [ResnetBlock1D(dim_in, dim, shape.time_dim), transformers]
-
-
-def run_level(
-    resnet: nn.Module,
-    transformers: nn.ModuleList,
-    hidden: Tensor,
-    masks: LevelMasks,
-    time_emb: Tensor,
-) -> Tensor:
-    """Run a residual block and its transformer blocks on (B, C, T)."""
-    hidden = resnet(hidden, masks.frames, time_emb, masks.norm).transpose(
-        1, 2
-    )  # (B, T, C)
-    for block in transformers:
-        hidden = block(hidden, masks.attention)
-    return hidden.transpose(1, 2)
-
-
-def join_conditions(
-    x: Tensor, mu: Tensor, spks: Tensor | None, cond: Tensor | None
-) -> Tensor:
+def join_conditions(x: Tensor, mu: Tensor, spks: Tensor | None, cond: Tensor | None) -> Tensor:
     """Stack the noisy mel and its conditions along the channels, (B, in_channels, T)."""
     parts = [x, mu]
     if spks is not None:

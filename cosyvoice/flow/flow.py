@@ -85,9 +85,7 @@ class MaskedDiffWithXvec(nn.Module):
     ) -> None:
         super().__init__()
         if output_type != "mel":
-            raise ConfigError(
-                f"output_type {output_type!r} is not supported; expected 'mel'"
-            )
+            raise ConfigError(f"output_type {output_type!r} is not supported; expected 'mel'")
         self.input_size, self.output_size = input_size, output_size
         self.vocab_size, self.input_frame_rate = vocab_size, input_frame_rate
         self.only_mask_loss = only_mask_loss
@@ -103,9 +101,7 @@ class MaskedDiffWithXvec(nn.Module):
         frames_per_token = MEL_SAMPLE_RATE / MEL_HOP_LENGTH / self.input_frame_rate
         return (token_lens.double() * frames_per_token).long()
 
-    def condition(
-        self, token: Tensor, token_len: Tensor, embedding: Tensor
-    ) -> Conditions:
+    def condition(self, token: Tensor, token_len: Tensor, embedding: Tensor) -> Conditions:
         """Encode tokens (B, T_tokens) with lengths (B,) and speaker vectors (B, spk_embed_dim)."""
         speaker = self.spk_embed_affine_layer(functional.normalize(embedding, dim=1))
         valid = make_valid_mask(token_len, token.shape[1]).unsqueeze(-1)
@@ -157,18 +153,12 @@ class MaskedDiffWithXvec(nn.Module):
         if bool((prompt_token_len != prompt_token.shape[1]).any()) or bool(
             (prompt_feat_len != n_prompt).any()
         ):
-            raise ValueError(
-                "prompts of one batch must have the same length, without padding"
-            )
+            raise ValueError("prompts of one batch must have the same length, without padding")
         tokens = torch.cat([prompt_token.to(token), token], dim=1)
-        given = self.condition(
-            tokens, prompt_token_len.to(token_len) + token_len, embedding
-        )
+        given = self.condition(tokens, prompt_token_len.to(token_len) + token_len, embedding)
         n_frames = given.mu.shape[2]
         if n_prompt >= n_frames:
-            raise ValueError(
-                f"prompt of {n_prompt} frames, but all tokens last {n_frames}"
-            )
+            raise ValueError(f"prompt of {n_prompt} frames, but all tokens last {n_frames}")
         cond = functional.pad(prompt_feat.transpose(1, 2), (0, n_frames - n_prompt))
         mel = self.decoder(
             given.mu,
@@ -233,10 +223,8 @@ def draw_prompt(
 
 
 def fit_frames(mel: Tensor, n_frames: int) -> Tensor:
-    """Cut (B, C, T) to n_frames, or repeat its last frame: token and mel counts differ by a rounding."""
+    """Cut (B, C, T) to n_frames or repeat its last frame; token and mel counts are rounded."""
     missing = n_frames - mel.shape[2]
     return (
-        functional.pad(mel, (0, missing), mode="replicate")
-        if missing > 0
-        else mel[..., :n_frames]
+        functional.pad(mel, (0, missing), mode="replicate") if missing > 0 else mel[..., :n_frames]
     )

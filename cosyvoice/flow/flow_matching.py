@@ -1,16 +1,16 @@
 """Flow matching from noise to mel under conditions, with classifier-free guidance.
 
-Sources: Lipman et al. (arXiv 2210.02747); Le et al., "Voicebox" (arXiv 2306.15687), section 3 on guidance.
+Sources: Lipman et al. (arXiv 2210.02747); on guidance Le et al., "Voicebox" (arXiv 2306.15687).
 """
 
 from itertools import pairwise
 from typing import Protocol
 
 import torch
-from matcha.models.components.flow_matching import BASECFM, CfmParams, warp_time
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
+from matcha.models.components.flow_matching import BASECFM, CfmParams, warp_time
 
 
 class GuidedCfmParams(CfmParams, Protocol):
@@ -54,9 +54,7 @@ class ConditionalCFM(BASECFM):
     ) -> None:
         super().__init__(in_channels, cfm_params, n_spks, spk_emb_dim)
         if self.solver != "euler":
-            raise ConfigError(
-                f"solver {self.solver!r} is not supported; expected 'euler'"
-            )
+            raise ConfigError(f"solver {self.solver!r} is not supported; expected 'euler'")
         self.t_scheduler = cfm_params.t_scheduler
         self.training_cfg_rate = cfm_params.training_cfg_rate
         self.inference_cfg_rate = cfm_params.inference_cfg_rate
@@ -158,9 +156,7 @@ class ConditionalCFM(BASECFM):
         noise = draw_normal(x1, generator)
         point = self.path_point(x1, noise, t)
         if self.training_cfg_rate > 0:
-            kept = (draw_uniform(shape, x1, generator) > self.training_cfg_rate).to(
-                x1.dtype
-            )
+            kept = (draw_uniform(shape, x1, generator) > self.training_cfg_rate).to(x1.dtype)
             mu = mu * kept
             spks = None if spks is None else spks * kept.squeeze(-1)
             cond = None if cond is None else cond * kept
@@ -172,22 +168,16 @@ class ConditionalCFM(BASECFM):
 
 
 def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise of the same shape, drawn on the generator's device."""
+    """Draw standard normal noise of the same shape on the generator's device."""
     device = like.device if generator is None else generator.device
-    noise = torch.randn(
-        like.shape, generator=generator, device=device, dtype=like.dtype
-    )
+    noise = torch.randn(like.shape, generator=generator, device=device, dtype=like.dtype)
     return noise.to(like.device)
 
 
-def draw_uniform(
-    shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None
-) -> Tensor:
+def draw_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform numbers in [0, 1) of the dtype and on the device of `like`."""
     device = like.device if generator is None else generator.device
-    return torch.rand(shape, generator=generator, device=device, dtype=like.dtype).to(
-        like.device
-    )
+    return torch.rand(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
 
 
 def with_zeros(x: Tensor) -> Tensor:
@@ -196,5 +186,5 @@ def with_zeros(x: Tensor) -> Tensor:
 
 
 def with_optional_zeros(x: Tensor | None) -> Tensor | None:
-    """The same for a tensor that may be missing."""
+    """Do the same for a tensor that may be missing."""
     return None if x is None else with_zeros(x)

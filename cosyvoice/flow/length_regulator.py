@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from matcha.models.components.decoder import MaskedGroupNorm, apply_mask
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cosyvoice.utils.mask import make_valid_mask
+from matcha.models.components.decoder import MaskedGroupNorm, apply_mask
 
 
 def stretch(x: Tensor, x_lens: Tensor, y_lens: Tensor, n_frames: int) -> Tensor:
@@ -61,18 +61,16 @@ class InterpolateRegulator(nn.Module):
         Args:
             x: (B, T, C).
             ylens: (B,) wanted frames.
-            xlens: (B,) valid frames of x. Without it all T frames of every item are stretched to the
-                longest of ylens and padding counts in the group norm, as the original does; with it
-                each item comes out as it would alone.
+            xlens: (B,) valid frames of x. Without it all T frames of every item are stretched to
+                the longest of ylens and padding counts in the group norm, as the original does;
+                with it each item comes out as it would alone.
 
         Returns:
             (B, max of ylens, C_out), zero past ylens; and ylens.
         """
         n_frames = int(ylens.max())
         ylens = ylens.to(x.device)
-        mask = (
-            make_valid_mask(ylens, n_frames).unsqueeze(1).to(x.dtype)
-        )  # (B, 1, n_frames)
+        mask = make_valid_mask(ylens, n_frames).unsqueeze(1).to(x.dtype)  # (B, 1, n_frames)
         channels_first = x.transpose(1, 2)
         if xlens is None:
             hidden, inner_mask = (

@@ -1,4 +1,7 @@
-"""Self-attention with relative positions. Source: Dai et al., "Transformer-XL" (arXiv 1901.02860)."""
+"""Self-attention with relative positions.
+
+Source: Dai et al., "Transformer-XL" (arXiv 1901.02860).
+"""
 
 import math
 
@@ -47,7 +50,7 @@ class RelPositionMultiHeadedAttention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Reshape (B, T, D) to (B, H, T, D / H)."""
-        return x.unflatten(-1, (self.n_head, self.d_k)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.n_head, self.d_k).transpose(1, 2)
 
     def forward(self, x: Tensor, mask: Tensor, pos_emb: Tensor) -> Tensor:
         """Attend.
@@ -66,9 +69,7 @@ class RelPositionMultiHeadedAttention(nn.Module):
             self.split_heads(self.linear_v(x)),
         )
         position = self.split_heads(self.linear_pos(pos_emb))  # (1, H, 2T - 1, D / H)
-        by_distance = (query + self.pos_bias_v.unsqueeze(1)) @ position.transpose(
-            -2, -1
-        )
+        by_distance = (query + self.pos_bias_v.unsqueeze(1)) @ position.transpose(-2, -1)
         bias = shift_distances(by_distance) / math.sqrt(self.d_k)
         attended = functional.scaled_dot_product_attention(
             query + self.pos_bias_u.unsqueeze(1),

@@ -1,4 +1,7 @@
-"""Sinusoidal encoding of relative positions. Source: Dai et al., "Transformer-XL" (arXiv 1901.02860)."""
+"""Sinusoidal encoding of relative positions.
+
+Source: Dai et al., "Transformer-XL" (arXiv 1901.02860).
+"""
 
 import math
 
@@ -20,18 +23,14 @@ class EspnetRelPositionalEncoding(nn.Module):
         self.dropout = nn.Dropout(dropout_rate)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale (B, T, D) by sqrt(D); also give the encoding, (1, 2T - 1, D), farthest past first."""
+        """Scale (B, T, D) by sqrt(D); also encode the distances, (1, 2T - 1, D)."""
         encoding = self.position_encoding(x.shape[1], x.device).to(x.dtype)
         return self.dropout(x * math.sqrt(self.d_model)), self.dropout(encoding)
 
     def position_encoding(self, n_frames: int, device: torch.device) -> Tensor:
-        """Encode the distances n_frames - 1 down to 1 - n_frames, (1, 2 n_frames - 1, D) float32."""
-        distance = torch.arange(
-            n_frames - 1, -n_frames, -1, device=device, dtype=torch.float32
-        )
+        """Encode distances n_frames - 1 down to 1 - n_frames, (1, 2 n_frames - 1, D) float32."""
+        distance = torch.arange(n_frames - 1, -n_frames, -1, device=device, dtype=torch.float32)
         even = torch.arange(0, self.d_model, 2, device=device, dtype=torch.float32)
-        angle = distance.unsqueeze(1) * torch.exp(
-            even * -(math.log(10000.0) / self.d_model)
-        )
+        angle = distance.unsqueeze(1) * torch.exp(even * -(math.log(10000.0) / self.d_model))
         paired = torch.stack([angle.sin(), angle.cos()], dim=-1)  # (2T - 1, D / 2, 2)
         return paired.flatten(1).unsqueeze(0)  # sin and cos in turn

@@ -63,9 +63,7 @@ class BlockConformerEncoder(nn.Module):
         super().__init__()
         _refuse_others("input_layer", input_layer, "linear")
         _refuse_others("pos_enc_layer_type", pos_enc_layer_type, "rel_pos_espnet")
-        _refuse_others(
-            "selfattention_layer_type", selfattention_layer_type, "block_rel_selfattn"
-        )
+        _refuse_others("selfattention_layer_type", selfattention_layer_type, "block_rel_selfattn")
         _refuse_others("activation_type", activation_type, "swish")
         _refuse_others("normalize_before", normalize_before, True)
         _refuse_others("use_cnn_module", use_cnn_module, False)
@@ -108,12 +106,8 @@ class BlockConformerEncoder(nn.Module):
         Returns:
             (B, T, D), and the (B, 1, T) bool mask of valid frames.
         """
-        valid = make_valid_mask(xs_lens.to(xs.device), xs.shape[1]).unsqueeze(
-            1
-        )  # (B, 1, T)
-        visible = valid.unsqueeze(1) & block_causal_mask(
-            xs.shape[1], self.block_size, xs.device
-        )
+        valid = make_valid_mask(xs_lens.to(xs.device), xs.shape[1]).unsqueeze(1)  # (B, 1, T)
+        visible = valid.unsqueeze(1) & block_causal_mask(xs.shape[1], self.block_size, xs.device)
         hidden, pos_emb = self.embed(xs)
         for layer in self.encoders:
             hidden = layer(hidden, visible, pos_emb)
@@ -123,6 +117,4 @@ class BlockConformerEncoder(nn.Module):
 def _refuse_others(name: str, value: object, known: object) -> None:
     """Refuse an option that is not implemented."""
     if value != known:
-        raise ConfigError(
-            f"encoder option {name}: {value!r} is not supported; expected {known!r}"
-        )
+        raise ConfigError(f"encoder option {name}: {value!r} is not supported; expected {known!r}")

@@ -1,4 +1,7 @@
-"""One layer of the encoder. Source: Gulati et al., "Conformer" (arXiv 2005.08100), without convolution."""
+"""One layer of the encoder.
+
+Source: Gulati et al., "Conformer" (arXiv 2005.08100), here without the convolution.
+"""
 
 from torch import Tensor, nn
 

@@ -1,6 +1,6 @@
 """Log-mel spectrogram of a waveform, as mel vocoders of the HiFi-GAN family define it.
 
-Sources: Kong et al., "HiFi-GAN" (arXiv 2010.05646); Slaney, "Auditory Toolbox" (1998) for the mel scale.
+Sources: Kong et al., "HiFi-GAN" (arXiv 2010.05646); mel scale of Slaney, "Auditory Toolbox" (1998).
 """
 
 import math
@@ -50,9 +50,7 @@ def mel_filters(
     top = sampling_rate / 2 if fmax is None else fmax
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sampling_rate / n_fft
     edges = mel_to_hz(
-        torch.linspace(
-            hz_to_mel(fmin), hz_to_mel(top), num_mels + 2, dtype=torch.float64
-        )
+        torch.linspace(hz_to_mel(fmin), hz_to_mel(top), num_mels + 2, dtype=torch.float64)
     )
     widths = edges.diff()
     slopes = edges[:, None] - bins[None, :]  # (num_mels + 2, n_bins)
@@ -106,10 +104,6 @@ def mel_spectrogram(
             return_complex=True,
         )
     )
-    magnitude = (
-        spectrum.square().sum(-1) + _MAGNITUDE_FLOOR
-    ).sqrt()  # (B, n_bins, n_frames)
-    filters = mel_filters(sampling_rate, n_fft, num_mels, float(fmin), fmax).to(
-        magnitude
-    )
+    magnitude = (spectrum.square().sum(-1) + _MAGNITUDE_FLOOR).sqrt()  # (B, n_bins, n_frames)
+    filters = mel_filters(sampling_rate, n_fft, num_mels, float(fmin), fmax).to(magnitude)
     return torch.matmul(filters, magnitude).clamp_min(_LOG_FLOOR).log()

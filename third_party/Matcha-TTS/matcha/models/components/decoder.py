@@ -1,6 +1,7 @@
 """Blocks of the U-Net that predicts the flow. A mask of None means that no frame is padding.
 
-Source: Mehta et al., "Matcha-TTS" (arXiv 2309.03199), section 3 and figure 1. Names are checkpoint keys.
+Source: Mehta et al., "Matcha-TTS" (arXiv 2309.03199), section 3 and figure 1.
+Names are checkpoint keys.
 """
 
 import math
@@ -45,10 +46,10 @@ class MaskedGroupNorm(nn.GroupNorm):
     """Group norm whose statistics leave out padded frames."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Normalise (B, C, T); `mask` (B, 1, T) is 1 at valid frames. Padded frames come out undefined."""
+        """Normalise (B, C, T) by its frames where `mask` (B, 1, T) is 1."""
         if mask is None:
             return super().forward(x)
-        grouped = x.unflatten(1, (self.num_groups, -1))  # (B, G, C / G, T)
+        grouped = x.view(x.shape[0], self.num_groups, -1, x.shape[2])  # (B, G, C / G, T)
         weight = mask.unsqueeze(1).to(x.dtype)  # (B, 1, 1, T)
         count = weight.sum(-1, keepdim=True) * grouped.shape[2]
         mean = (grouped * weight).sum((2, 3), keepdim=True) / count
@@ -74,9 +75,7 @@ class Block1D(nn.Module):
             nn.Mish(),
         )
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, norm_mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, norm_mask: Tensor | None = None) -> Tensor:
         """Map (B, dim, T) to (B, dim_out, T).
 
         Args:
@@ -92,9 +91,7 @@ class Block1D(nn.Module):
 class ResnetBlock1D(nn.Module):
     """Two blocks with the time added between them, and a residual around both."""
 
-    def __init__(
-        self, dim: int, dim_out: int, time_emb_dim: int, groups: int = 8
-    ) -> None:
+    def __init__(self, dim: int, dim_out: int, time_emb_dim: int, groups: int = 8) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Mish(), nn.Linear(time_emb_dim, dim_out))
         self.block1 = Block1D(dim, dim_out, groups)

@@ -1,4 +1,4 @@
-"""The transformer block inside the U-Net: self-attention and feed-forward. Names are checkpoint keys."""
+"""The transformer block inside the U-Net. Names are checkpoint keys."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,13 +15,11 @@ class SelfAttention(nn.Module):
         self.to_q = nn.Linear(dim, heads * dim_head, bias=False)
         self.to_k = nn.Linear(dim, heads * dim_head, bias=False)
         self.to_v = nn.Linear(dim, heads * dim_head, bias=False)
-        self.to_out = nn.Sequential(
-            nn.Linear(heads * dim_head, dim), nn.Dropout(dropout)
-        )
+        self.to_out = nn.Sequential(nn.Linear(heads * dim_head, dim), nn.Dropout(dropout))
 
     def split_heads(self, x: Tensor) -> Tensor:
         """Reshape (B, T, H * D) to (B, H, T, D)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Attend within (B, T, dim); the mask is as in scaled_dot_product_attention."""
@@ -73,15 +71,11 @@ class BasicTransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn1 = SelfAttention(
-            dim, num_attention_heads, attention_head_dim, dropout
-        )
+        self.attn1 = SelfAttention(dim, num_attention_heads, attention_head_dim, dropout)
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, dropout)
 
-    def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Map (B, T, dim) to (B, T, dim).
 
         Args:
