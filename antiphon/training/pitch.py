@@ -51,7 +51,9 @@ def _normalised_autocorrelation(frames: Float64) -> Float64:
 def _best_lags(correlation: Float64, low: int, high: int) -> tuple[Float64, Float64]:
     """Lag (with fraction) and height of the chosen peak of each row."""
     inner = correlation[:, low : high + 1]
-    is_peak = (inner >= correlation[:, low - 1 : high]) & (inner >= correlation[:, low + 1 : high + 2])
+    is_peak = (inner >= correlation[:, low - 1 : high]) & (
+        inner >= correlation[:, low + 1 : high + 2]
+    )
     heights = np.where(is_peak, inner, -1.0)
     first = (heights >= _EARLY * heights.max(1, keepdims=True)).argmax(1)
     rows = np.arange(len(correlation))

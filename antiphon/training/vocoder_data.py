@@ -4,18 +4,17 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from antiphon.audio import resample
 from antiphon.errors import ConfigError
 from antiphon.training.data import SAMPLE_RATE as CORPUS_RATE
 from antiphon.training.data import SpeechCorpus
 from antiphon.training.pitch import analyse_pitch
+from matcha.utils.audio import mel_spectrogram
 
 logger = logging.getLogger(__name__)
 
@@ -26,29 +25,9 @@ N_MELS = 80
 HIGHEST_HZ = 8000
 
 
-class LogMel(nn.Module):
+def log_mel(waveform: Tensor) -> Tensor:
     """Log-mel spectrogram of the decoder: (B, n) to (B, 80, n / 256)."""
-
-    filters: Tensor
-    window: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        filters = librosa.filters.mel(
-            sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=0, fmax=HIGHEST_HZ
-        )
-        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
-        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Analyse (B, n) float32."""
-        padding = (N_FFT - HOP) // 2
-        padded = functional.pad(waveform[:, None], (padding, padding), mode="reflect")[:, 0]
-        spectrum = torch.stft(
-            padded, N_FFT, HOP, N_FFT, self.window, center=False, return_complex=True
-        )
-        magnitude = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
-        return torch.matmul(self.filters, magnitude).clamp(min=1e-5).log()
+    return mel_spectrogram(waveform, N_FFT, N_MELS, SAMPLE_RATE, HOP, N_FFT, 0, HIGHEST_HZ)
 
 
 @dataclass(frozen=True)
@@ -120,7 +99,6 @@ def build_voice_store(corpus: SpeechCorpus, voice: str, limit: int, folder: Path
     if not records:
         raise ConfigError(f"the corpus has no answers in the voice {voice}; check `voice`")
     folder.mkdir(parents=True, exist_ok=True)
-    log_mel = LogMel()
     parts: dict[str, list[npt.NDArray[np.generic]]] = {
         "mel": [], "waveform": [], "f0": [], "cycles": []
     }  # fmt: skip

@@ -1,16 +1,17 @@
-"""Losses between waveforms for the vocoder: magnitudes at several resolutions, mel, aligned spectra.
+"""Losses between waveforms for the vocoder: magnitudes at several resolutions, mel, phase.
 
-Source: Yamamoto et al., "Parallel WaveGAN" (arXiv 1910.11480), section on the multi-resolution STFT loss.
+Source: Yamamoto et al., "Parallel WaveGAN" (arXiv 1910.11480), the multi-resolution STFT loss.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antiphon.training.vocoder_data import LogMel
+from antiphon.training.vocoder_data import log_mel
 
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))
 _FLOOR = 1e-5
+_LOG_FLOOR = 1e-4
 
 
 def _stft(waveform: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -30,7 +31,6 @@ class VocoderLoss(nn.Module):
     def __init__(self, phase_weight: float, mel_weight: float) -> None:
         super().__init__()
         self.phase_weight, self.mel_weight = phase_weight, mel_weight
-        self.log_mel = LogMel()
 
     def forward(self, waveform: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return the parts of the loss by name; `total` is their weighted sum."""
@@ -41,11 +41,13 @@ class VocoderLoss(nn.Module):
             got_size, wanted_size = _magnitude(got), _magnitude(wanted)
             distance = torch.linalg.vector_norm(got_size - wanted_size)
             magnitude = magnitude + distance / torch.linalg.vector_norm(wanted_size)
-            logs = functional.l1_loss(got_size.clamp(min=1e-4).log(), wanted_size.clamp(min=1e-4).log())
+            logs = functional.l1_loss(
+                got_size.clamp(min=1e-4).log(), wanted_size.clamp(min=1e-4).log()
+            )
             magnitude = magnitude + logs
             if n_fft in (512, 1024):
                 phase = phase + _magnitude(got - wanted).mean() / wanted_size.mean()
-        mel = functional.l1_loss(self.log_mel(waveform), self.log_mel(target))
+        mel = functional.l1_loss(log_mel(waveform), log_mel(target))
         magnitude = magnitude / len(RESOLUTIONS)
         total = magnitude + self.phase_weight * phase + self.mel_weight * mel
         return {"total": total, "magnitude": magnitude, "phase": phase, "mel": mel}

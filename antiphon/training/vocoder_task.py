@@ -1,7 +1,7 @@
-"""Trains the embedded HiFT vocoder on one voice: spectral losses, and phase where the voice allows it.
+"""Trains the embedded HiFT vocoder on one voice, through spectral losses that include phase.
 
-The excitation of a training piece is aligned to the waveform's own fundamental, so that the vocoder
-only has to learn the filter and the waveform's phase becomes a target. At run time nothing is aligned.
+The excitation of a training piece is aligned to the waveform's own fundamental, so that the
+vocoder only has to learn the filter and phase becomes a target. At run time nothing is aligned.
 """
 
 import logging
@@ -18,10 +18,10 @@ from antiphon.training.vocoder_data import (
     HOP,
     N_MELS,
     SAMPLE_RATE,
-    LogMel,
     VocoderBatch,
     VoiceStore,
     build_voice_store,
+    log_mel,
 )
 from antiphon.training.vocoder_loss import VocoderLoss
 from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
@@ -144,7 +144,6 @@ class VocoderTask:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.model = build_vocoder(config).to(config.device)
         self.criterion = VocoderLoss(config.phase_weight, config.mel_weight).to(config.device)
-        self.log_mel = LogMel().to(config.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
         )
@@ -212,7 +211,7 @@ class VocoderTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Copy synthesis of held-out utterances with predicted f0: mel L1, f0 and voicing errors."""
+        """Copy synthesis of held-out utterances: mel L1, errors of f0 and of voicing."""
         self.model.eval()
         mel_errors, f0_errors, voicing_errors = [], [], []
         for utterance in self.valid_range:
@@ -222,7 +221,7 @@ class VocoderTask:
             generator = torch.Generator().manual_seed(utterance)
             f0 = self.model.predict_f0(mel)
             waveform = self.model(mel, f0=f0, generator=generator)
-            mel_errors.append(float((self.log_mel(waveform) - mel).abs().mean()))
+            mel_errors.append(float((log_mel(waveform) - mel).abs().mean()))
             both = (f0 > 10) & (wanted > 0)
             f0_errors.append(float((f0 - wanted).abs()[both].mean()) if both.any() else 400.0)
             voicing_errors.append(float(((f0 > 10) != (wanted > 0)).float().mean()))

@@ -17,9 +17,7 @@ class ConvRNNF0Predictor(nn.Module):
         cond_channels: Width of the convolutions.
     """
 
-    def __init__(
-        self, num_class: int = 1, in_channels: int = 80, cond_channels: int = 512
-    ) -> None:
+    def __init__(self, num_class: int = 1, in_channels: int = 80, cond_channels: int = 512) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for index in range(_N_LAYERS):

@@ -68,7 +68,8 @@ class HiFTGenerator(nn.Module):
         base_channels: Width after the first convolution; halved by each upsampling.
         nb_harmonics: Overtones of the source.
         sampling_rate: Samples a second.
-        nsf_alpha, nsf_sigma, nsf_voiced_threshold: Sine level, noise level, voicing threshold in Hz.
+        nsf_alpha, nsf_sigma: Levels of the sines and of the noise on them.
+        nsf_voiced_threshold: f0 in Hz above which a sample counts as voiced.
         upsample_rates, upsample_kernel_sizes: One upsampling each.
         istft_params: `n_fft` and `hop_len` of the inverse STFT.
         resblock_kernel_sizes, resblock_dilation_sizes: Parallel blocks after each upsampling.
@@ -169,7 +170,7 @@ class HiFTGenerator(nn.Module):
         return self.m_source(f0_samples, draws)
 
     def source_spectrum(self, source: Tensor) -> Tensor:
-        """STFT of the excitation (B, 1, n) as (B, n_fft + 2, n / stft_hop + 1): real, then imaginary."""
+        """STFT of (B, 1, n): real, then imaginary, (B, n_fft + 2, n / stft_hop + 1)."""
         spectrum = torch.stft(
             source.squeeze(1), self.n_fft, self.stft_hop, self.n_fft, self.stft_window,
             return_complex=True,

@@ -16,7 +16,7 @@ class SourceDraws:
     """The random part of an excitation.
 
     Attributes:
-        phase: Initial phase of each harmonic in (-pi, pi), (B, H, 1); that of the first is taken as 0.
+        phase: Initial phase of each harmonic in (-pi, pi), (B, H, 1); the first is taken as 0.
         noise: Standard normal, (B, H, n_samples).
     """
 

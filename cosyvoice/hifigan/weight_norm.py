@@ -17,7 +17,7 @@ _NEWER_NAMES = {
 
 
 class _WeightNorm(nn.Module):
-    """Parameters bias, weight_g (d0, 1, 1) and weight_v (d0, d1, k); norm over all but the first axis."""
+    """Parameters bias, weight_g (d0, 1, 1), weight_v (d0, d1, k); the norm is that of each row."""
 
     weight_g: nn.Parameter | None
     weight_v: nn.Parameter | None
@@ -42,9 +42,10 @@ class _WeightNorm(nn.Module):
         """Replace weight_g and weight_v by the plain weight; a second call does nothing."""
         if self.weight_g is not None:
             fixed = self.normalised_weight().detach().clone()
+            is_trained = self.weight_g.requires_grad
             self.weight_g = None
             self.weight_v = None
-            self.weight = nn.Parameter(fixed)
+            self.weight = nn.Parameter(fixed, requires_grad=is_trained)
 
 
 class WeightNormConv1d(_WeightNorm):
@@ -68,9 +69,7 @@ class WeightNormConv1d(_WeightNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, in, T)."""
         weight = self.normalised_weight()
-        return functional.conv1d(
-            x, weight, self.bias, padding=self.padding, dilation=self.dilation
-        )
+        return functional.conv1d(x, weight, self.bias, padding=self.padding, dilation=self.dilation)
 
 
 class WeightNormConvTranspose1d(_WeightNorm):

@@ -1,0 +1,143 @@
+"""Loads the decoder checkpoint and turns speech tokens into sound."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.checkpoints import load_strict, load_torch, resolve_checkpoint
+from antiphon.errors import CheckpointError, ConfigError, PromptError
+from cosyvoice.config import load_decoder_config
+from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.hifigan.generator import HiFTGenerator
+from cosyvoice.hifigan.weight_norm import use_older_names
+from flow_inference.block_schedule import BlockSchedule, StreamOptions
+from flow_inference.crossfade import FrameClock
+from flow_inference.mel_stream import FlowWindow, MelStream
+from flow_inference.stream import DecoderStream, check_tokens
+from flow_inference.vocoder_stream import VocoderStream
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_VOICE = "default"
+MAX_AT_ONCE = 375
+"""Tokens (30 s) up to which `decode` takes a single block; its cost grows with their square."""
+LONG_SCHEDULE = BlockSchedule((250, 100))
+
+
+class AudioDecoder:
+    """Flow-matching decoder and vocoder, always in eval mode; holds weights only.
+
+    Args:
+        flow: Tokens to mel.
+        hift: Mel to waveform.
+        sample_rate: Samples a second.
+        device: Where the weights are.
+        n_timesteps: Steps of the flow's solver.
+    """
+
+    def __init__(
+        self,
+        flow: MaskedDiffWithXvec,
+        hift: HiFTGenerator,
+        sample_rate: int,
+        device: str = "cpu",
+        n_timesteps: int = 10,
+    ) -> None:
+        self.flow = flow.to(device).eval().requires_grad_(False)
+        self.hift = hift.to(device).eval().requires_grad_(False)
+        self.sample_rate, self.device, self.n_timesteps = sample_rate, device, n_timesteps
+        self.clock = FrameClock(flow.input_frame_rate, sample_rate, hift.hop_length)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, device: str = "cpu", n_timesteps: int = 10
+    ) -> "AudioDecoder":
+        """Load config.yaml, flow.pt and hift.pt from a folder or a hub name.
+
+        Raises:
+            CheckpointError: If a file is missing, damaged or does not fit the config.
+            ConfigError: If config.yaml asks for anything that is not ours to build.
+        """
+        folder = resolve_checkpoint(name_or_folder)
+        parts = load_decoder_config(folder / "config.yaml")
+        _load(parts.flow, folder / "flow.pt")
+        _load(parts.hift, folder / "hift.pt")
+        parts.hift.remove_weight_norm()
+        return cls(parts.flow, parts.hift, parts.sample_rate, device, n_timesteps)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of speech tokens."""
+        return self.flow.input_embedding.num_embeddings
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Voices to choose from."""
+        return (DEFAULT_VOICE,)
+
+    def decode(
+        self, tokens: Sequence[int] | Tensor, voice: str | None = None, seed: int = 0
+    ) -> Tensor:
+        """Turn the tokens of a whole reply into sound.
+
+        Args:
+            tokens: (T,) or (1, T) whole numbers in [0, codebook_size).
+            voice: One of `voices`; None for the first.
+            seed: Seed of all noise.
+
+        Returns:
+            (n_samples,) float32 on the CPU, n_samples = 256 * int(T / 12.5 * 22050 / 256).
+
+        Raises:
+            PromptError: If there are no tokens, or one is out of range or no whole number.
+            ConfigError: If there is no such voice.
+        """
+        checked = check_tokens(tokens, self.codebook_size)
+        if not checked:
+            raise PromptError("no speech tokens to decode; expected at least one")
+        schedule = (
+            LONG_SCHEDULE if len(checked) > MAX_AT_ONCE else BlockSchedule((len(checked) + 1,))
+        )
+        with self.open_stream(voice, seed, StreamOptions(schedule)) as stream:
+            return torch.cat([stream.push(checked), stream.flush()])
+
+    def open_stream(
+        self,
+        voice: str | None = None,
+        seed: int = 0,
+        schedule: BlockSchedule | StreamOptions | None = None,
+    ) -> DecoderStream:
+        """Open the state of one reply; use it as a context manager.
+
+        Args:
+            voice: One of `voices`; None for the first.
+            seed: Seed of all noise.
+            schedule: Sizes of the blocks, or all options of streaming.
+
+        Raises:
+            ConfigError: If there is no such voice.
+        """
+        options = StreamOptions(schedule) if isinstance(schedule, BlockSchedule) else schedule
+        window = FlowWindow(self.flow, self._embedding(voice), self.n_timesteps)
+        mel = MelStream(window, options or StreamOptions(), self.clock, seed)
+        return DecoderStream(mel, VocoderStream(self.hift, seed + 1), self.codebook_size)
+
+    def _embedding(self, voice: str | None) -> Tensor:
+        """Speaker vector (1, D) of a voice."""
+        if voice not in (None, *self.voices):
+            raise ConfigError(f"no voice {voice!r}; expected one of: {', '.join(self.voices)}")
+        size = self.flow.spk_embed_affine_layer.in_features
+        return torch.zeros(1, size, device=self.device)
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    """Load a state dict strictly and refuse weights that are not finite."""
+    state = use_older_names(load_torch(path))
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {key} holds values that are not finite; fetch it again")
+    load_strict(module, state, path)
+    logger.debug("loaded %d tensors from %s", len(state), path)

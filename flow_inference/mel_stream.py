@@ -1,0 +1,131 @@
+"""Speech tokens to mel, block by block, with a bounded past. Knows nothing of waveforms."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cosyvoice.flow.flow import MaskedDiffWithXvec
+from flow_inference.block_schedule import StreamOptions
+from flow_inference.crossfade import FrameClock, crossfade
+
+N_MELS = 80
+
+
+class WindowDecoder(Protocol):
+    """Turns a stretch of tokens into mel."""
+
+    def __call__(
+        self, tokens: list[int], n_frames: int, prompt_mel: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Return the mel after the prompt, (80, n_frames - prompt frames).
+
+        Args:
+            tokens: The prompt's tokens and the new ones.
+            n_frames: Frames of all of them.
+            prompt_mel: (80, prompt frames), what is known of the beginning.
+            noise: Standard normal, (80, n_frames).
+        """
+        ...
+
+
+class FlowWindow:
+    """A `WindowDecoder` around the flow model, for one voice."""
+
+    def __init__(self, flow: MaskedDiffWithXvec, embedding: Tensor, n_timesteps: int) -> None:
+        self.flow, self.embedding, self.n_timesteps = flow, embedding, n_timesteps
+
+    @torch.no_grad()
+    def __call__(
+        self, tokens: list[int], n_frames: int, prompt_mel: Tensor, noise: Tensor
+    ) -> Tensor:
+        """See `WindowDecoder`; unlike `flow.inference` the number of frames is given."""
+        flow, device = self.flow, self.embedding.device
+        token = torch.tensor(tokens, device=device)[None]  # (1, T)
+        length = torch.tensor([len(tokens)], device=device)
+        hidden, _ = flow.encoder(flow.input_embedding(token), length)
+        frames = torch.tensor([n_frames], device=device)
+        hidden, _ = flow.length_regulator(flow.encoder_proj(hidden), frames)  # (1, n_frames, 80)
+        condition = torch.zeros_like(hidden).transpose(1, 2)  # (1, 80, n_frames)
+        condition[0, :, : prompt_mel.shape[1]] = prompt_mel.to(device)
+        unit = torch.nn.functional.normalize(self.embedding, dim=1)
+        mel = flow.decoder(
+            mu=hidden.transpose(1, 2),
+            mask=torch.ones(1, 1, n_frames, device=device),
+            spks=flow.spk_embed_affine_layer(unit),
+            cond=condition,
+            n_timesteps=self.n_timesteps,
+            noise=noise[None].to(device),
+        )
+        return mel[0, :, prompt_mel.shape[1] :].cpu()
+
+
+class MelStream:
+    """Mel of one reply, growing as its tokens come.
+
+    Noise belongs to the frame it is drawn for, whatever the blocks: a frame keeps its noise when it
+    is decoded again as part of a later window.
+    """
+
+    def __init__(
+        self, decode: WindowDecoder, options: StreamOptions, clock: FrameClock, seed: int
+    ) -> None:
+        self._decode, self._options, self._clock = decode, options, clock
+        self._generator = torch.Generator().manual_seed(seed)
+        self._tokens: list[int] = []
+        self._n_decoded = 0  # tokens
+        self._n_blocks = 0
+        self._origin = 0  # frame number of the first column of _mel and _noise
+        self._mel = torch.zeros(N_MELS, 0)  # final frames that a later block may look back at
+        self._noise = torch.zeros(N_MELS, 0)
+        self._held = torch.zeros(N_MELS, 0)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens taken so far."""
+        return len(self._tokens)
+
+    def push(self, tokens: list[int]) -> Tensor:
+        """Take tokens; return the mel frames that became final, (80, n), maybe none."""
+        self._tokens += tokens
+        found = [torch.zeros(N_MELS, 0)]
+        while True:
+            stop = self._n_decoded + self._options.schedule.size(self._n_blocks)
+            if stop > len(self._tokens):
+                return torch.cat(found, dim=1)
+            found.append(self._decode_until(stop, is_last=False))
+
+    def flush(self) -> Tensor:
+        """Return all frames not yet given out, (80, n)."""
+        if self._n_decoded < len(self._tokens):
+            return self._decode_until(len(self._tokens), is_last=True)
+        held, self._held = self._held, torch.zeros(N_MELS, 0)
+        return held
+
+    def _decode_until(self, stop: int, is_last: bool) -> Tensor:
+        """Decode the block that ends before token `stop`; return its final frames."""
+        start = self._options.context_start(self._n_decoded)
+        first, last = self._clock.frames(start), self._clock.frames(stop)
+        self._forget_before(first)
+        self._draw_noise_until(last)
+        noise = self._noise[:, : last - self._origin]
+        mel = self._decode(self._tokens[start:stop], last - first, self._mel, noise)
+        mel = crossfade(self._held, mel)
+        n_held = 0 if is_last else min(self._options.overlap_frames, mel.shape[1])
+        final, self._held = mel.split([mel.shape[1] - n_held, n_held], dim=1)
+        self._mel = torch.cat([self._mel, final], dim=1)
+        self._n_decoded, self._n_blocks = stop, self._n_blocks + 1
+        return final
+
+    def _forget_before(self, frame: int) -> None:
+        """Drop mel and noise of frames before `frame`."""
+        surplus = frame - self._origin
+        self._mel, self._noise = self._mel[:, surplus:], self._noise[:, surplus:]
+        self._origin = frame
+
+    def _draw_noise_until(self, frame: int) -> None:
+        """Draw the noise of frames up to `frame`, frame by frame in order."""
+        missing = frame - self._origin - self._noise.shape[1]
+        if missing > 0:
+            drawn = torch.randn(missing, N_MELS, generator=self._generator).T
+            self._noise = torch.cat([self._noise, drawn], dim=1)

@@ -1,0 +1,104 @@
+"""All state of one reply that becomes sound while its tokens still come."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from antiphon.errors import EngineError, PromptError
+from flow_inference.mel_stream import MelStream
+from flow_inference.vocoder_stream import VocoderStream
+
+
+def check_tokens(tokens: Sequence[int] | Tensor, codebook_size: int) -> list[int]:
+    """Turn speech tokens (T,) or (1, T) into a list, refusing what is none.
+
+    Raises:
+        PromptError: If a token is no whole number in [0, codebook_size), or the shape is another.
+    """
+    tensor = tokens if isinstance(tokens, Tensor) else _as_tensor(tokens)
+    if tensor.numel() == 0:
+        return []
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise PromptError(f"speech tokens of type {tensor.dtype}; expected whole numbers (int64)")
+    if tensor.ndim == 2 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.ndim != 1:
+        raise PromptError(
+            f"speech tokens of shape {tuple(tensor.shape)}; expected (T,) or (1, T): one reply"
+        )
+    low, high = int(tensor.min()), int(tensor.max())
+    if low < 0 or high >= codebook_size:
+        wrong = low if low < 0 else high
+        raise PromptError(
+            f"speech token {wrong} is out of range; expected 0 to {codebook_size - 1} "
+            "(subtract the id of <|audio_0|> from vocabulary ids)"
+        )
+    return [int(value) for value in tensor.tolist()]
+
+
+def _as_tensor(tokens: Sequence[int]) -> Tensor:
+    """Make a tensor of plain numbers."""
+    try:
+        return torch.tensor(list(tokens))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise PromptError(f"speech tokens are not whole numbers: {error}") from error
+
+
+class DecoderStream:
+    """One reply: push tokens as they come, flush at its end.
+
+    What is returned depends on tokens and seed alone, not on how they are spread over calls.
+    Leaving the `with` block closes the stream and frees its state.
+    """
+
+    def __init__(self, mel: MelStream, vocoder: VocoderStream, codebook_size: int) -> None:
+        self._mel: MelStream | None = mel
+        self._vocoder: VocoderStream | None = vocoder
+        self._codebook_size = codebook_size
+
+    def push(self, tokens: Sequence[int] | Tensor) -> Tensor:
+        """Take more speech tokens; return the samples that became final, (n,) float32, maybe none.
+
+        Raises:
+            PromptError: If a token is out of range or no whole number; the stream stays usable.
+            EngineError: If the stream is flushed or closed.
+        """
+        mel, vocoder = self._parts()
+        frames = mel.push(check_tokens(tokens, self._codebook_size))
+        return vocoder.push(frames) if frames.shape[1] else torch.zeros(0)
+
+    def flush(self) -> Tensor:
+        """Return all samples held back, (n,) float32, and close the stream.
+
+        Raises:
+            EngineError: If the stream is flushed or closed already.
+        """
+        mel, vocoder = self._parts()
+        self.close()
+        return vocoder.push(mel.flush(), is_last=True)
+
+    def close(self) -> None:
+        """Free the state; what was held back is lost. A second call does nothing."""
+        self._mel = self._vocoder = None
+
+    def _parts(self) -> tuple[MelStream, VocoderStream]:
+        """The two stages, if the stream is open."""
+        if self._mel is None or self._vocoder is None:
+            raise EngineError(
+                "this decoder stream is flushed or closed; open a new one for the next reply"
+            )
+        return self._mel, self._vocoder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
