@@ -148,10 +148,8 @@ class PageDriver:
         self.page.wait_for_selector("#mic .stop-button:visible", timeout=10_000)
         self.page.wait_for_timeout(seconds * 1000)
         self.page.click("#mic .stop-button:visible")
-        self.page.wait_for_selector(
-            "#mic .waveform-container, #mic .component-wrapper", timeout=10_000
-        )
-        self.page.wait_for_timeout(500)
+        self.page.wait_for_selector("#mic .waveform-container, #mic .component-wrapper")
+        self.page.wait_for_timeout(500)  # the clip is uploaded
         self.page.click("#send")
 
     def wait_for_state(self, mood: str, timeout_s: float = 20) -> str:

@@ -2,25 +2,27 @@
 
 import logging
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 import gradio as gr
 from gradio.blocks import Block
 
 from antiphon.demo.conversation import Conversation
-from antiphon.demo.handlers import Question, TurnHandler, View, view
+from antiphon.demo.handlers import Question, Status, TurnHandler, View, view
 from antiphon.demo.labels import Phrases, phrases_for
 from antiphon.demo.live_reply import TokenView
 from antiphon.demo.style import status_html, timings_html
 from antiphon.dialogue.turn_pipeline import TurnOptions
-from antiphon.errors import ConfigError
+from antiphon.errors import AntiphonError, ConfigError
 
 SETTLE_TIMEOUT_S = 10.0
 MAX_SEED = 2**31 - 1
 RANDOM_SEED = -1  # on the page: draw one
 
 Updates = dict[Block, object]
+Check = Callable[[], Awaitable[None]]
+"""Raises an AntiphonError that says why no question can be answered now."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,10 +54,23 @@ class Parts:
 class Callbacks:
     """The page's callbacks; all state is in the tab's `Conversation`."""
 
-    def __init__(self, turns: TurnHandler, parts: Parts, *, streams: bool) -> None:
+    def __init__(
+        self, turns: TurnHandler, parts: Parts, *, streams: bool, check: Check | None = None
+    ) -> None:
         self._turns = turns
         self._parts = parts
         self._streams = streams
+        self._check = check
+
+    async def on_load(self, request: gr.Request) -> str:
+        """Say in a freshly opened page whether questions can be answered."""
+        phrases = phrases_of(request)
+        try:
+            if self._check is not None:
+                await self._check()
+        except AntiphonError as error:
+            return status_html(Status("error", str(error)))
+        return status_html(Status("idle", phrases.ready))
 
     async def on_text(
         self,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from antiphon.config import DemoConfig
+from antiphon.demo.callbacks import Check
 from antiphon.demo.handlers import Responder
 from antiphon.demo.style import CSS, theme
 from antiphon.demo.ui import Page, PageOptions, build_page, inside_event_loop
@@ -22,20 +23,24 @@ MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
 _log = logging.getLogger(__name__)
 
 
-def serve(pipeline: Responder, config: DemoConfig, options: PageOptions) -> None:
+def serve(
+    pipeline: Responder, config: DemoConfig, options: PageOptions, check: Check | None = None
+) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: If the address cannot be used.
     """
-    with running_page(pipeline, config, options) as url:
+    with running_page(pipeline, config, options, check) as url:
         _log.info("the page is at %s", url)
         wait_for_signal()
         _log.info("stopping")
 
 
 @contextmanager
-def running_page(pipeline: Responder, config: DemoConfig, options: PageOptions) -> Iterator[str]:
+def running_page(
+    pipeline: Responder, config: DemoConfig, options: PageOptions, check: Check | None = None
+) -> Iterator[str]:
     """Serve the page while inside; gives its address.
 
     Raises:
@@ -43,7 +48,7 @@ def running_page(pipeline: Responder, config: DemoConfig, options: PageOptions) 
     """
     check_address(config.host, config.port)
     with temporary_cache() as folder:
-        page = build_page(pipeline, replace(options, clip_root=folder))
+        page = build_page(pipeline, replace(options, clip_root=folder), check)
         try:
             yield inside_event_loop(lambda: launch(page, config))
         finally:

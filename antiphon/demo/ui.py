@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 import gradio as gr
 
-from antiphon.demo.callbacks import Callbacks, Parts
+from antiphon.demo.callbacks import Callbacks, Check, Parts
 from antiphon.demo.conversation import Conversation, forget
 from antiphon.demo.handlers import Responder, Status, TurnHandler
 from antiphon.demo.labels import STATIC_CHINESE, STATIC_ENGLISH, Phrases
@@ -58,9 +58,15 @@ class Page:
     i18n: gr.I18n
 
 
-def build_page(pipeline: Responder, options: PageOptions) -> Page:
-    """Build the page around a pipeline."""
-    return inside_event_loop(lambda: _build(pipeline, options))
+def build_page(pipeline: Responder, options: PageOptions, check: Check | None = None) -> Page:
+    """Build the page around a pipeline.
+
+    Args:
+        pipeline: Answers the questions.
+        options: What the page is like.
+        check: Asked when the page is opened; its error is shown before the first question.
+    """
+    return inside_event_loop(lambda: _build(pipeline, options, check))
 
 
 def inside_event_loop(function: Callable[[], Result]) -> Result:
@@ -76,7 +82,7 @@ def inside_event_loop(function: Callable[[], Result]) -> Result:
     return function()
 
 
-def _build(pipeline: Responder, options: PageOptions) -> Page:
+def _build(pipeline: Responder, options: PageOptions, check: Check | None) -> Page:
     """Build the page: components, callbacks, queue."""
     i18n = gr.I18n(en=STATIC_ENGLISH, zh=STATIC_CHINESE, **{"zh-CN": STATIC_CHINESE})
     streams = shutil.which("ffmpeg") is not None if options.streams is None else options.streams
@@ -84,7 +90,16 @@ def _build(pipeline: Responder, options: PageOptions) -> Page:
         title=options.title, analytics_enabled=False, delete_cache=(CACHE_CHECK_S, CACHE_AGE_S)
     ) as blocks:
         parts = _lay_out(options, i18n, streams)
-        _wire(parts, Callbacks(TurnHandler(pipeline), parts, streams=streams), options)
+        callbacks = Callbacks(TurnHandler(pipeline), parts, streams=streams, check=check)
+        _wire(parts, callbacks, options)
+        blocks.load(
+            callbacks.on_load,
+            None,
+            parts.status,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
     blocks.queue(
         max_size=options.max_waiting,
         default_concurrency_limit=options.max_turns_at_once,

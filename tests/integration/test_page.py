@@ -5,12 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from dialogue_fakes import ByteTokenizer, FakeDecoder, FakeSpeechTokenizer
 from fake_pipeline import FakePipeline
 from page_driver import PageDriver, find_chromium, make_question, open_browser
 
 from antiphon.config import DemoConfig
 from antiphon.demo.serving import running_page
 from antiphon.demo.ui import PageOptions
+from antiphon.dialogue.turn_pipeline import TurnPipeline
+from antiphon.engine.remote_engine import RemoteEngine
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +29,16 @@ def pipeline() -> FakePipeline:
     return FakePipeline()
 
 
-@pytest.fixture(scope="module")
-def url(pipeline) -> Iterator[str]:
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    with running_page(pipeline, DemoConfig(port=port), PageOptions()) as address:
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def url(pipeline) -> Iterator[str]:
+    with running_page(pipeline, DemoConfig(port=free_port()), PageOptions()) as address:
         yield address
 
 
@@ -114,6 +121,22 @@ def test_stop_silences_at_once_and_clear_empties(page, pipeline):
     page.page.get_by_text("The conversation is empty again.").wait_for()
     assert page.bubbles() == []
     assert page.n_players() == 0
+
+
+def test_model_server_that_is_down_is_said_in_words(browser):
+    config = DemoConfig(port=free_port())
+    engine = RemoteEngine(f"http://{config.host}:{free_port()}")
+    pipeline = TurnPipeline(engine, ByteTokenizer(), FakeSpeechTokenizer(), FakeDecoder())
+    with running_page(pipeline, config, PageOptions(), engine.ping) as address:
+        driver = PageDriver(browser, address, locale="en-US")
+        expected = f"no model server answers at {engine.url}"
+        assert expected in driver.wait_for_state("error")  # before anything is asked
+        driver.type("hello")
+        driver.wait_for_text(f"⚠ No answer: {expected}")
+        assert "python model_server.py" in driver.wait_for_state("error")
+        assert driver.page.input_value("#text textarea") == "hello"
+        driver.close()
+    pipeline.close()
 
 
 def test_chinese_browser_sees_chinese(browser, url, pipeline):

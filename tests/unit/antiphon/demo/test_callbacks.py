@@ -10,7 +10,7 @@ from antiphon.demo.callbacks import Callbacks, Parts, read_options
 from antiphon.demo.conversation import Conversation
 from antiphon.demo.handlers import TurnHandler
 from antiphon.demo.labels import CHINESE_PHRASES, Phrases
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, EngineError
 
 SETTINGS = (0.2, 0.8, 2000, -1)
 CHINESE = SimpleNamespace(headers={"accept-language": "zh-CN"})
@@ -105,7 +105,7 @@ def test_stop_waits_for_the_turn_and_shows_it(parts, conversation):
                 await asyncio.sleep(0)
 
         running = asyncio.create_task(turn())
-        while len(conversation.messages) < 2:
+        while len(conversation.messages) < 2:  # noqa: ASYNC110 - nothing to wait on
             await asyncio.sleep(0.005)
         await callbacks.on_stop(conversation)
         updates = await callbacks.on_stopped(conversation, ENGLISH)
@@ -116,6 +116,16 @@ def test_stop_waits_for_the_turn_and_shows_it(parts, conversation):
     updates = asyncio.run(asyncio.wait_for(scenario(), 20))
     assert updates["player"] is None
     assert updates["chat"][-1]["content"][-1] == "■ Stopped"
+
+
+def test_opened_page_says_whether_it_can_answer(parts):
+    async def check() -> None:
+        raise EngineError("no server at home")
+
+    turns = TurnHandler(FakePipeline())
+    failing = Callbacks(turns, parts, streams=True, check=check)
+    assert "no server at home" in asyncio.run(failing.on_load(ENGLISH))
+    assert CHINESE_PHRASES.ready in asyncio.run(make(parts).on_load(CHINESE))
 
 
 def test_options_are_read():

@@ -1,0 +1,58 @@
+"""The web demo as a program: flags to parts to page. Needs a model server beside it.
+
+`python web_demo.py` and `python -m antiphon.web` run it.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from antiphon.config import DemoConfig, parse_config, resolve_device
+from antiphon.demo.serving import check_address, serve
+from antiphon.demo.ui import PageOptions
+from antiphon.dialogue.turn_pipeline import TurnPipeline
+from antiphon.engine.remote_engine import RemoteEngine
+from antiphon.errors import AntiphonError
+from antiphon.logs import configure_logging
+from antiphon.models import registry
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load the speech parts and serve the page until Ctrl-C or SIGTERM; returns the exit status."""
+    try:
+        config = parse_config(DemoConfig, "Voice chat in the browser.", argv)
+        configure_logging(config.log_level)
+        run(config)
+    except AntiphonError as error:
+        sys.stderr.write(f"web_demo: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def run(config: DemoConfig) -> None:
+    """Wire the parts together and serve.
+
+    Raises:
+        AntiphonError: If a part cannot be loaded or the address cannot be used.
+    """
+    check_address(config.host, config.port)  # before the models take their time
+    engine = RemoteEngine(config.server_url)
+    paths = registry.find_paths(
+        tokenizer_path=config.tokenizer_path,
+        model_path=config.model_path,
+        decoder_path=config.flow_path,
+    )
+    device = resolve_device(config.device)
+    parts = registry.load(paths=paths, device=device, with_language_model=False)
+    tokenizer = parts.text_tokenizer
+    pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, parts.decoder)
+    try:
+        options = PageOptions.for_context(tokenizer.layout.context_length)
+        serve(pipeline, config, options, engine.ping)
+    finally:
+        pipeline.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
