@@ -6,6 +6,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MAX_THREADS = 2
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The folder that holds pyproject.toml."""
+    return REPOSITORY
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +30,18 @@ def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_checkpoints import write_tiny_checkpoints
 
     return write_tiny_checkpoints(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads() -> None:
+    """Keep torch from starting a thread for each core: the models here are tiny."""
+    import torch
+
+    torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_telemetry() -> None:
+    """Let no library report its use: the tests run without a network."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
