@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import ClassVar, TypeVar
 
-import torch
-
-from antiphon.engine.quantization import DTYPES
 from antiphon.errors import ConfigError
 
+DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SERVER_HOST = "localhost"
 SERVER_PORT = 10_000
@@ -31,6 +29,8 @@ def resolve_device(device: str) -> str:
     Raises:
         ConfigError: If `device` is not a device name of torch, or is not present.
     """
+    import torch  # not at the top: flags and --help answer at once
+
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if device == "auto":
         return accelerator.type if accelerator is not None else "cpu"
@@ -53,7 +53,7 @@ def resolve_dtype(dtype: str, device: str) -> str:
     """Turn "auto" into float32 on a CPU and bfloat16 elsewhere."""
     if dtype != "auto":
         return dtype
-    return "float32" if torch.device(device).type == "cpu" else "bfloat16"
+    return "float32" if device.partition(":")[0] == "cpu" else "bfloat16"
 
 
 def setting(default: Setting, text: str, choices: Sequence[str] = ()) -> Setting:

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from antiphon.config import ServerConfig
 from antiphon.engine.local_engine import LocalEngine
-from antiphon.server.app import bind_port, create_app
+from antiphon.server.app import ModelServer, create_app
+from antiphon.server.listener import bind_port
 from tests.dialogue_fakes import LAYOUT, ByteTokenizer
 from tests.tiny_glm import CONTEXT_LENGTH, VOCAB_SIZE, make_engine, wait_until
 
@@ -25,7 +26,8 @@ Connection = socket.socket
 def serve_app(app: FastAPI) -> Iterator[str]:
     """Run an application in a thread; gives its address."""
     listener = bind_port("localhost", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    settings = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
+    server = ModelServer(settings, app.state.services.engine)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -3,7 +3,6 @@
 Knows nothing of how models are loaded.
 """
 
-import errno
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ from fastapi import FastAPI
 
 from antiphon import __version__
 from antiphon.config import ServerConfig
-from antiphon.errors import ConfigError
 from antiphon.server.prompt_string import PromptStringEncoder
 from antiphon.server.routes import (
     PromptTokenizer,
@@ -28,7 +26,7 @@ from antiphon.server.routes import (
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 3
-"""How long running replies may go on after Ctrl-C."""
+"""How long clients may take to read the end of their replies after Ctrl-C."""
 
 EMBEDDED_NAME = "embedded"
 
@@ -62,31 +60,18 @@ def create_app(config: ServerConfig, engine: ServedEngine, tokenizer: PromptToke
     return app
 
 
-def bind_port(host: str, port: int) -> socket.socket:
-    """Take a port before anything slow happens; connections are refused until the server listens.
+class ModelServer(uvicorn.Server):
+    """A server that ends the running replies before it waits for their connections."""
 
-    Raises:
-        ConfigError: If the port is in use or the address is not one of this machine.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f"--host {host!r} is not a known address: {error.strerror}") from error
-    # IPv4 first: it is where clients look when they are given a name such as localhost.
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"port {port} on {host} is in use; stop the program that uses it or choose "
-                "another with --port"
-            ) from error
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return listener
+    def __init__(self, settings: uvicorn.Config, engine: ServedEngine) -> None:
+        """Serve with `settings`; `engine` is closed first when the server stops."""
+        super().__init__(settings)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all replies as cancelled, then the connections."""
+        await self._engine.close()
+        await super().shutdown(sockets)
 
 
 def run_app(app: FastAPI, listener: socket.socket, log_level: str) -> None:
@@ -100,4 +85,4 @@ def run_app(app: FastAPI, listener: socket.socket, log_level: str) -> None:
     )
     host, port = listener.getsockname()[:2]
     logger.info("model server on http://%s:%d", host, port)
-    uvicorn.Server(settings).run(sockets=[listener])
+    ModelServer(settings, app.state.services.engine).run(sockets=[listener])
