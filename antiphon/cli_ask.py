@@ -154,17 +154,21 @@ async def ask(
     from antiphon.dialogue.session import Session
 
     sound = [np.zeros(0, np.float32)]
+    is_line_open = False
     async with aclosing(pipeline.respond(Session(), user_turn, options)) as events:
         async for event in events:
             if isinstance(event, TextDelta) and echo is not None:
                 print(event.text, end="", file=echo, flush=True)
+                is_line_open = True
             elif isinstance(event, AudioChunk):
                 sound.append(event.waveform)
-            elif isinstance(event, TurnFailed):
-                raise AntiphonError(event.message)
-            elif isinstance(event, TurnDone):
-                return Answer(event, np.concatenate(sound))
-    raise AntiphonError("the reply ended without saying how")
+            elif isinstance(event, TurnDone | TurnFailed):
+                break
+    if is_line_open:
+        print(file=echo)
+    if isinstance(event, TurnDone):
+        return Answer(event, np.concatenate(sound))
+    raise AntiphonError(event.message if isinstance(event, TurnFailed) else "the reply broke off")
 
 
 async def warm_up(pipeline: "TurnPipeline") -> None:
@@ -220,8 +224,6 @@ async def answer_one(
     try:
         user_turn = await asyncio.to_thread(read_question, question)
         answer = await ask(pipeline, user_turn, options.turn_options, echo)
-        if echo is not None:
-            print()
         written = write_reply(answer, path, pipeline.sample_rate)
     except AntiphonError as error:
         if options.json:

@@ -12,10 +12,14 @@ import soundfile
 from antiphon import cli
 from antiphon.assembly import ModelChoice, load_parts, open_pipeline
 from antiphon.audio import write_wav
+from antiphon.config import ServerConfig
 from antiphon.dialogue.events import AudioChunk, TextDelta, TurnDone, TurnFailed, UserTokens
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.server.app import create_app
+from antiphon.serving import load_engine
 from tests.dialogue_fakes import tone
+from tests.tiny_server import send_lines, serve_app, serve_bytes
 
 SHORT = TurnOptions(temperature=0.0, max_new_tokens=60, seed=1)
 
@@ -79,6 +83,7 @@ def test_a_conversation_by_voice_and_text(parts):
         assert done.audio_s == pytest.approx(len(sound_of(events)) / 22_050)
         assert done.audio_s == pytest.approx(done.n_audio_tokens / 12.5, abs=0.02)
         assert np.isfinite(sound_of(events)).all()
+        assert np.abs(sound_of(events)).max() > 0
     assert len(session.turns) == 2
 
 
@@ -233,6 +238,39 @@ def test_the_command_names_a_damaged_checkpoint(
     err = capsys.readouterr().err
     assert err.startswith("antiphon: ")
     assert str(tmp_path / part) in err
+
+
+def test_a_model_server_gives_the_same_reply(tiny_checkpoints, clip, capsys):
+    served = ServerConfig(model_path=str(tiny_checkpoints / "lm"), device="cpu")
+    options = ["--model", str(tiny_checkpoints), "--max-new-tokens", "40", "--device", "cpu"]
+    here = ["ask", str(clip), *options, "--seed", "3", "--temperature", "1"]
+    assert cli.main(here) == 0
+    expected = capsys.readouterr().out
+    engine, tokenizer = load_engine(served)
+    with serve_app(create_app(served, engine, tokenizer)) as url:
+        assert cli.main([*here, "--server", url]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_a_server_that_dies_in_the_middle_is_one_line(tiny_checkpoints, capsys):
+    tokens = [b'{"token_id": %d, "error_code": 0}\n' % token_id for token_id in b"Well"]
+    options = ["--model", str(tiny_checkpoints), "--device", "cpu", "--no-warm-up"]
+    with serve_bytes(lambda connection: send_lines(connection, *tokens)) as url:
+        assert cli.main(["ask", "hi", *options, "--server", url]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "Well\n"
+    assert captured.err.count("\n") == 1
+    assert "went away after 4 tokens" in captured.err
+
+
+def test_an_error_line_of_the_server_is_one_line(tiny_checkpoints, capsys):
+    line = b'{"text": "the GPU is on fire", "error_code": 1}\n'
+    options = ["--model", str(tiny_checkpoints), "--device", "cpu", "--no-warm-up"]
+    with serve_bytes(lambda connection: send_lines(connection, line)) as url:
+        assert cli.main(["ask", "hi", *options, "--server", url]) == 1
+    err = capsys.readouterr().err
+    assert "the GPU is on fire" in err
+    assert err.count("\n") == 1
 
 
 def test_the_command_says_that_a_server_is_down(tiny_checkpoints, capsys):

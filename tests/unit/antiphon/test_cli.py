@@ -266,7 +266,7 @@ def test_the_answer_is_echoed_as_it_comes(capsys):
         pipeline.close()
 
     asyncio.run(scenario())
-    assert len([text for text in echoed if text]) == len("It is five.")
+    assert [text for text in echoed if text] == [*"It is five.", "\n"]
 
 
 def test_train_shows_its_settings(capsys):
