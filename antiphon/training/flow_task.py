@@ -1,0 +1,279 @@
+"""Trains the decoder from speech tokens to mel on one voice.
+
+Cuts of utterances are learned with and without a prompt, since streaming continues a left context.
+Knows no vocoder but for its sizes, which go into the same config.yaml.
+"""
+
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.training.decoder_config import FlowSizes, render_flow, render_vocoder, write_config
+from antiphon.training.flow_data import Cut, FlowStore, build_flow_store
+from antiphon.training.loop import Run, atomic_save, learning_rate_factor, set_threads
+from antiphon.training.task_config import load_task_config
+from antiphon.training.vocoder_task import VocoderTaskConfig, vocoder_arguments
+from cosyvoice.config import load_decoder_config
+from cosyvoice.flow.flow import MaskedDiffWithXvec, PromptSampling
+
+logger = logging.getLogger(__name__)
+
+N_VALID = 12
+LOG_EVERY = 25
+
+
+@dataclass(frozen=True)
+class FlowTaskConfig:
+    """How the decoder from tokens to mel is trained.
+
+    Attributes:
+        data: Folder of the speech corpus and its tokens.
+        run: Folder of checkpoints, logs and prepared data.
+        out: Folder for config.yaml and flow.pt.
+        voice: Voice of the corpus to learn.
+        n_utterances: Most utterances used.
+        minutes: Length of the run.
+        max_steps: End after this many steps even if time is left.
+        device: Torch device.
+        n_threads: CPU threads, 0 for torch's choice.
+        use_bf16: Autocast to bfloat16.
+        batch: Cuts in a batch.
+        longest_cut: Most tokens in a cut.
+        learning_rate: Peak of AdamW.
+        prior_weight: Weight of the error of the encoder's own mel.
+        prompt_probability: Share of cuts that begin with a prompt.
+        longest_prompt_share: Largest share of a cut that is a prompt.
+        token_noise: Share of tokens replaced by random ones.
+        ema_decay: Of the average of the weights that is exported.
+        validate_every: Steps between validations.
+        n_timesteps: Euler steps in validation.
+        seed: Seed of everything random.
+        vocab_size: Number of speech tokens.
+        width, encoder_heads, linear_units, encoder_layers: Of the encoder.
+        channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
+        guidance: Strength of guidance written into config.yaml.
+        vocoder_recipe: Recipe whose sizes are written into config.yaml.
+    """
+
+    data: str = "data/speech"
+    run: str = "runs/flow"
+    out: str = "resources/embedded/decoder"
+    voice: str = "flite:slt"
+    n_utterances: int = 6000
+    minutes: float = 45.0
+    max_steps: int | None = None
+    device: str = "cpu"
+    n_threads: int = 1
+    use_bf16: bool = False
+    batch: int = 8
+    longest_cut: int = 32
+    learning_rate: float = 1e-3
+    prior_weight: float = 1.0
+    prompt_probability: float = 0.5
+    longest_prompt_share: float = 0.6
+    token_noise: float = 0.02
+    ema_decay: float = 0.999
+    validate_every: int = 500
+    n_timesteps: int = 10
+    seed: int = 1
+    vocab_size: int = 1024
+    width: int = 192
+    encoder_heads: int = 4
+    linear_units: int = 512
+    encoder_layers: int = 4
+    channels: tuple[int, ...] = (64, 128)
+    head_dim: int = 32
+    estimator_heads: int = 2
+    n_blocks: int = 1
+    n_mid_blocks: int = 2
+    guidance: float = 0.7
+    vocoder_recipe: str = "vocoder-cpu"
+
+
+def flow_sizes(config: FlowTaskConfig) -> FlowSizes:
+    """Take the sizes out of the settings."""
+    values = asdict(config)
+    return FlowSizes(**{name: values[name] for name in FlowSizes.__dataclass_fields__})
+
+
+def render_config(config: FlowTaskConfig) -> str:
+    """Write config.yaml for this decoder and the vocoder of the recipe."""
+    vocoder = load_task_config(VocoderTaskConfig, "vocoder", config.vocoder_recipe, [])
+    return render_flow(flow_sizes(config)) + render_vocoder(
+        vocoder_arguments(vocoder), vocoder.f0_channels
+    )
+
+
+def build_flow(config: FlowTaskConfig, config_path: Path, mel_mean: Tensor) -> MaskedDiffWithXvec:
+    """Build the decoder from its config.yaml; it starts out predicting the average mel (80,)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(config.seed)
+        flow = load_decoder_config(config_path).build_flow()
+    *_, last = flow.length_regulator.model
+    with torch.no_grad():
+        for layer in (flow.decoder.estimator.final_proj, last):
+            nn.init.normal_(layer.weight, std=1e-3, generator=torch.Generator().manual_seed(1))
+            layer.bias.copy_(mel_mean)
+    return flow.to(config.device)
+
+
+class FlowTask:
+    """State of one training run."""
+
+    def __init__(self, config: FlowTaskConfig) -> None:
+        self.config = config
+        self.device = torch.device(config.device)
+        set_threads(config.n_threads)
+        self.run = Run(config.run, config.minutes, config.max_steps)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.store = self._open_store()
+        n_valid = min(N_VALID, len(self.store) // 4)
+        self.train_range = range(len(self.store) - n_valid)
+        self.valid_range = range(len(self.store) - n_valid, len(self.store))
+        self.config_text = render_config(config)
+        config_path = write_config(self.config_text, Path(config.run))
+        self.model = build_flow(config, config_path, self.store.mean)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
+
+    def _open_store(self) -> FlowStore:
+        """Prepare the voice's data, once."""
+        config = self.config
+        folder = Path(config.run) / "store"
+        return build_flow_store(
+            config.data, config.voice, config.n_utterances, config.vocab_size, folder
+        )
+
+    @property
+    def flow(self) -> MaskedDiffWithXvec:
+        """The decoder with averaged weights."""
+        module = self.average.module
+        assert isinstance(module, MaskedDiffWithXvec)
+        return module
+
+    def resume(self) -> None:
+        """Take up an earlier checkpoint, if there is one."""
+        state = self.run.resume()
+        if state is not None:
+            self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
+            self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
+            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+            self.generator.manual_seed(self.config.seed + self.run.step)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
+        self.run.save({name: part.state_dict() for name, part in parts.items()})
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in bfloat16 where the settings ask for it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.use_bf16)
+
+    def next_batch(self) -> dict[str, Tensor]:
+        """Draw a batch; some tokens are replaced, as a language model may err."""
+        config = self.config
+        cuts = self.store.draw_cuts(
+            self.train_range, config.batch, config.longest_cut, self.generator
+        )
+        batch = self.store.batch(cuts)
+        shape = batch["speech_token"].shape
+        is_noise = torch.rand(shape, generator=self.generator) < config.token_noise
+        noise = torch.randint(config.vocab_size, shape, generator=self.generator)
+        batch["speech_token"] = torch.where(is_noise, noise, batch["speech_token"])
+        return batch
+
+    def losses(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All losses of one batch by name."""
+        prompt = PromptSampling(self.config.prompt_probability, self.config.longest_prompt_share)
+        with self.autocast():
+            losses = model(batch, self.device, generator=self.generator, prompt=prompt)
+        total = losses["loss"] + self.config.prior_weight * losses["prior_loss"]
+        return {"total": total, "flow": losses["loss"], "prior": losses["prior_loss"]}
+
+    def step(self) -> dict[str, Tensor]:
+        """One update of the weights."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
+        losses = self.losses(self.model, self.next_batch())
+        self.optimizer.zero_grad()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.run.step += 1
+        return losses
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mean absolute error of held-out mels: of the encoder's own, and solved with guidance."""
+        flow = self.flow.eval()
+        prior_errors, mel_errors = [], []
+        for utterance in self.valid_range:
+            batch = self.store.batch([Cut(utterance, 0, int(self.store.n_tokens[utterance]))])
+            values = {key: value.to(self.device) for key, value in batch.items()}
+            token, length = values["speech_token"], values["speech_token_len"]
+            wanted = values["speech_feat"].transpose(1, 2)  # (1, 80, T)
+            given = flow.condition(token, length, values["embedding"])
+            mel = self.solve(flow, token, length, values["embedding"], utterance)
+            prior_errors.append(float((given.mu - wanted).abs().mean()))
+            mel_errors.append(float((mel - wanted).abs().mean()))
+        return {
+            "valid_prior": sum(prior_errors) / len(prior_errors),
+            "valid_mel": sum(mel_errors) / len(mel_errors),
+        }
+
+    def solve(
+        self, flow: MaskedDiffWithXvec, token: Tensor, length: Tensor, speaker: Tensor, seed: int
+    ) -> Tensor:
+        """Decode a whole utterance (1, T) without a prompt, (1, 80, T_mel)."""
+        return flow.inference(
+            token,
+            length,
+            token[:, :0],
+            torch.zeros_like(length),
+            torch.zeros(1, 0, flow.output_size, device=self.device),
+            torch.zeros_like(length),
+            speaker,
+            generator=torch.Generator().manual_seed(seed),
+            n_timesteps=self.config.n_timesteps,
+        )
+
+    def export(self) -> None:
+        """Write config.yaml and flow.pt, the averaged weights in half precision."""
+        out = Path(self.config.out)
+        write_config(self.config_text, out)
+        state = {key: value.detach().cpu().half() for key, value in self.flow.state_dict().items()}
+        atomic_save(state, out / "flow.pt")
+        logger.info("decoder written to %s", out / "flow.pt")
+
+    def train(self) -> None:
+        """Run to the end of the time or steps, then export."""
+        self.resume()
+        self.model.train()
+        while not self.run.is_over:
+            losses = self.step()
+            if self.run.step % LOG_EVERY == 0:
+                self.run.log(**{name: float(value.detach()) for name, value in losses.items()})
+            if self.run.step % self.config.validate_every == 0:
+                self.run.log(**self.validate())
+            if self.run.should_save:
+                self.save()
+                self.export()
+        self.save()
+        self.run.log(**self.validate())
+        self.export()
+        self.run.plot()
+
+
+def train(config: FlowTaskConfig) -> None:
+    """Train the decoder described by `config` and export it."""
+    logger.info("decoder: %s", asdict(config))
+    FlowTask(config).train()
