@@ -31,3 +31,7 @@ class ServerBusyError(EngineError):
 
 class ServerConnectionError(EngineError):
     """The model server does not answer, or went away in the middle of a reply."""
+
+
+class LaunchError(AntiphonError):
+    """A program that the demo runs could not be started, or ended."""
