@@ -85,14 +85,14 @@ class MelStream:
         """Tokens taken so far."""
         return len(self._tokens)
 
-    def push(self, tokens: list[int]) -> Tensor:
-        """Take tokens; return the mel frames that became final, (80, n), maybe none."""
+    def push(self, tokens: list[int]) -> list[Tensor]:
+        """Take tokens; return the frames that became final, (80, n) for each block completed."""
         self._tokens += tokens
-        found = [torch.zeros(N_MELS, 0)]
+        found = []
         while True:
             stop = self._n_decoded + self._options.schedule.size(self._n_blocks)
             if stop > len(self._tokens):
-                return torch.cat(found, dim=1)
+                return found
             found.append(self._decode_until(stop, is_last=False))
 
     def flush(self) -> Tensor:

@@ -67,8 +67,8 @@ class DecoderStream:
             EngineError: If the stream is flushed or closed.
         """
         mel, vocoder = self._parts()
-        frames = mel.push(check_tokens(tokens, self._codebook_size))
-        return vocoder.push(frames) if frames.shape[1] else torch.zeros(0)
+        blocks = mel.push(check_tokens(tokens, self._codebook_size))
+        return torch.cat([torch.zeros(0), *(vocoder.push(frames) for frames in blocks)])
 
     def flush(self) -> Tensor:
         """Return all samples held back, (n,) float32, and close the stream.
