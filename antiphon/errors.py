@@ -1,4 +1,4 @@
-"""The exceptions that users may see. Each message says what came, what was expected and what to do."""
+"""The exceptions users may see; each says what came, what was expected and what to do."""
 
 
 class AntiphonError(Exception):

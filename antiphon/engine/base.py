@@ -30,7 +30,7 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class TokenChunk:
-    """New tokens of one reply; `finish_reason` is set on the last chunk only (which may hold no ids)."""
+    """New tokens of one reply; `finish_reason` is set on the last chunk (maybe without ids)."""
 
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None = None
@@ -70,7 +70,7 @@ class Engine(Protocol):
         ...
 
     async def cancel(self, request_id: str) -> None:
-        """End a request; its stream closes with `finish_reason="cancelled"`. Unknown ids are ignored."""
+        """End a request: its stream closes with "cancelled". Unknown ids are ignored."""
         ...
 
     def stats(self) -> EngineStats:

@@ -25,7 +25,7 @@ class DecoderStreamLike(Protocol):
     """One reply being turned into sound, block by block."""
 
     def push(self, tokens: Sequence[int] | Tensor) -> Tensor:
-        """Take more speech tokens; return the samples that became final, (n,) float32, maybe empty."""
+        """Take more speech tokens; return the samples that became final, (n,) float32."""
         ...
 
     def flush(self) -> Tensor:

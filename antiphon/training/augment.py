@@ -1,4 +1,4 @@
-"""Makes clean synthetic speech less clean: noise, level, band limit, clipping, echo, silence around it."""
+"""Makes clean synthetic speech less clean: noise, level, band limit, clipping, echo, silence."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ SAMPLE_RATE = 16_000
 
 
 def shape_spectrum(waveform: Float32, gain: Callable[[Float32], Float32], tail: int = 0) -> Float32:
-    """Multiply the spectrum of (n,) by `gain` of its frequencies in Hz; padding keeps the ends apart."""
+    """Multiply the spectrum of (n,) by `gain` of its frequencies in Hz."""
     size = fft.next_fast_len(len(waveform) + tail, real=True)
     frequency = np.linspace(0, SAMPLE_RATE / 2, size // 2 + 1, dtype=np.float32)
     spectrum = fft.rfft(waveform.astype(np.float32), size) * gain(frequency)
@@ -83,7 +83,7 @@ def augment(waveform: Float32, rng: np.random.Generator, strength: float = 1.0) 
     Args:
         waveform: (n_samples,) float32 at 16 kHz.
         rng: Source of randomness.
-        strength: Factor on the probability of each effect; 0 changes only level and surrounding silence.
+        strength: Factor on the probability of each effect; 0 changes level and silence only.
 
     Returns:
         (n_samples + silence,) float32.

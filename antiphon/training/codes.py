@@ -1,4 +1,4 @@
-"""Turns the speech corpus into speech tokens with a trained tokenizer, several processes side by side."""
+"""Turns the speech corpus into speech tokens with a trained tokenizer, in several processes."""
 
 import logging
 from collections.abc import Iterator

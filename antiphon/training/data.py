@@ -59,7 +59,7 @@ class SpeechCorpus:
 
 
 class CodeStore:
-    """Speech tokens of a corpus: `codes.bin` (int16, end to end) with `codes.jsonl` beside the audio."""
+    """Speech tokens of a corpus: `codes.bin` (int16, end to end) and `codes.jsonl`."""
 
     def __init__(self, folder: str | Path) -> None:
         self.bin_path, self.index_path = Path(folder) / "codes.bin", Path(folder) / "codes.jsonl"

@@ -1,7 +1,7 @@
 """Turns questions, answers and speech tokens into training sequences. Knows no network.
 
-Many exchanges share one row and one system prompt: every exchange sees the prompt and itself only, at
-the positions it would have alone, so a row teaches the same as its exchanges one by one, for less.
+Many exchanges share one row and one system prompt: each sees the prompt and itself only, at the
+positions it would have alone, so a row teaches the same as its exchanges one by one, for less.
 """
 
 import random
@@ -52,7 +52,7 @@ class Row:
 
 
 def interleave(text_ids: Sequence[int], audio_ids: Sequence[int]) -> list[int]:
-    """Weave 13 text tokens, 26 audio tokens, ...; what is left of one follows when the other ends."""
+    """Weave 13 text tokens, 26 audio tokens, ...; the rest of the longer one follows."""
     text, audio, out = list(text_ids), list(audio_ids), []
     while text or audio:
         out += text[:N_TEXT_BLOCK] + audio[:N_AUDIO_BLOCK]
@@ -144,7 +144,7 @@ class SegmentBuilder:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the exchanges: `transcription` of speech rows, `typed` of all rows, `dialogue` of all rows."""
+    """Shares: `transcription` of speech exchanges, `typed` and `dialogue` of all rows."""
 
     transcription: float = 0.3
     typed: float = 0.12
@@ -224,7 +224,7 @@ class RowSource:
 
 
 def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: bool) -> Row:
-    """Lay exchanges side by side (each alone with the prompt) or, as a dialogue, one after the other."""
+    """Lay exchanges side by side (each alone with the prompt) or, as a dialogue, in a chain."""
     ids, targets = list(prefix), [NO_TARGET] * len(prefix)
     positions, groups = list(range(len(prefix))), [0] * len(prefix)
     for number, segment in enumerate(segments, start=1):
@@ -243,7 +243,7 @@ def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: b
 
 
 def attention_mask(groups: Tensor) -> Tensor:
-    """Who sees whom in rows with groups (B, L): (B, 1, L, L) bool, True where the query sees the key."""
+    """Who sees whom in groups (B, L): (B, 1, L, L) bool, True where the query sees the key."""
     length = groups.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
     same = groups[:, :, None] == groups[:, None, :]

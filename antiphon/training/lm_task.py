@@ -1,8 +1,8 @@
 """Trains the embedded language model on interleaved 13 : 26 question-answer data.
 
-Listening is taught beside answering: part of the exchanges ask for a transcription, answers restate the
-question, and embeddings of speech tokens start from the tokenizer's codebook, so like sounds start alike.
-Source: GLM-4-Voice report (arXiv 2412.02612), sections on interleaved pre-training and on dialogue tuning.
+Listening is taught beside answering: part of the exchanges ask for a transcription, answers
+restate the question, and embeddings of speech tokens start from the tokenizer's codebook, so like
+sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved data and tuning.
 """
 
 import json
@@ -25,9 +25,9 @@ from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
 from antiphon.training.lm_data import (
-    Codes,
     NO_TARGET,
     TRANSCRIPTION_MODE,
+    Codes,
     Row,
     RowSource,
     SegmentBuilder,
@@ -122,7 +122,7 @@ def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
 
 
 def vocabulary_texts() -> list[str]:
-    """List what the text vocabulary is learned from: the domain, typed forms of it, and the fixed prompts."""
+    """List what the vocabulary is learned from: the domain, typed forms, the fixed prompts."""
     rng = random.Random(0)
     plain = grammar.all_texts()
     typed = [typed_forms(text, rng) for text in plain[::3]]
@@ -148,7 +148,7 @@ def nearest_codes(codebook: Tensor, n: int = 6) -> Tensor:
 def start_from_codebook(
     model: GlmForCausalLM, codebook: Tensor, audio_0: int, generator: torch.Generator
 ) -> None:
-    """Set embeddings (and output rows) of speech tokens to the projected codebook, so like sounds are alike."""
+    """Set embeddings and output rows of speech tokens to the projected codebook."""
     centred = (codebook - codebook.mean(0)) / codebook.std(0).clamp(min=1e-4)
     projection = torch.randn(codebook.shape[1], model.config.hidden_size, generator=generator)
     projected = centred @ projection / codebook.shape[1] ** 0.5
@@ -249,7 +249,7 @@ class LmTask:
     def right_answers(
         self, records: list[Record], codes: dict[str, Codes]
     ) -> tuple[float, Counter[str]]:
-        """Share of held-out questions whose text answer is right (greedy), and right ones by skill."""
+        """Share of held-out questions answered rightly (greedy), and right ones by skill."""
         layout, builder = self.tokenizer.layout, self.builder
         prefix = render_system("speech", layout, self.tokenizer)
         noise, builder.noise = builder.noise, 0.0
@@ -278,7 +278,7 @@ class LmTask:
         return sum(right.values()) / len(records), right
 
     def validate(self) -> None:
-        """Log how many held-out questions (reserved combinations, training voices) are answered rightly."""
+        """Log how many reserved combinations, in training voices, are answered rightly."""
         codes = CodeStore(self.config.data).load()
         records = [r for r in self.corpus.select("question", "valid") if r.id in codes][:96]
         if records:

@@ -1,4 +1,4 @@
-"""What every training task shares: a clock, a log, resumable checkpoints, a loss plot. Knows no model."""
+"""What every training task shares: clock, log, resumable checkpoints, loss plot."""
 
 import json
 import logging

@@ -1,6 +1,6 @@
 """The recogniser around the speech tokenizer: codes in the middle, characters out (CTC).
 
-Only the encoder and its codebook are shipped as the tokenizer; this half gives the codes their meaning.
+Only the encoder and its codebook are the tokenizer; this half gives the codes their meaning.
 """
 
 import re

@@ -40,7 +40,7 @@ class DataTaskConfig:
         out: Folder of the corpus.
         n_questions: Spoken questions in training voices.
         n_answers: Distinct answers spoken in the output voice (fewer if the grammar has fewer).
-        n_validation: Spoken questions with reserved combinations in training voices (never trained on).
+        n_validation: Questions with reserved combinations, in training voices; never trained on.
         n_workers: Synthesiser processes.
         seed: Seed of texts and voices.
     """
@@ -72,7 +72,8 @@ def require_synthesisers() -> None:
     if missing:
         raise ConfigError(
             f"speech synthesisers not found: {', '.join(missing)}; on Debian or Ubuntu run "
-            "apt-get install espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts"
+            "apt-get install espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k "
+            "festvox-us-slt-hts"
         )
 
 
@@ -95,7 +96,8 @@ def command_for(text: str, speaking: Speaking, out: Path) -> list[str]:
         )
         return ["festival", "-b", str(script)]
     raise ConfigError(
-        f"unknown synthesiser {engine!r} in voice {speaking.voice!r}; use espeak-ng, flite or festival"
+        f"unknown synthesiser {engine!r} in voice {speaking.voice!r}; "
+        "use espeak-ng, flite or festival"
     )
 
 
@@ -192,7 +194,7 @@ def known_ids(index: Path) -> Iterator[str]:
 
 
 def synthesise(config: DataTaskConfig) -> None:
-    """Make the corpus `out`/audio.bin (int16, 16 kHz, end to end) and `out`/index.jsonl; goes on where it stopped."""
+    """Make the corpus: `out`/audio.bin (int16, 16 kHz, end to end) and `out`/index.jsonl."""
     require_synthesisers()
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)

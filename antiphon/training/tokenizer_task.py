@@ -1,7 +1,7 @@
 """Trains the speech tokenizer through speech recognition, with the codes in the middle.
 
-Source: GLM-4-Voice report (arXiv 2412.02612), section on the speech tokenizer: a Whisper encoder with
-a pooling and a quantiser in the middle, trained on recognition; EMA codebook after VQ-VAE
+Source: GLM-4-Voice report (arXiv 2412.02612), section on the speech tokenizer: a Whisper encoder
+with a pooling and a quantiser in the middle, trained on recognition; EMA codebook after VQ-VAE
 (arXiv 1711.00937, appendix A). Here CTC takes the place of the attention decoder.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from antiphon.training.augment import augment
 from antiphon.training.data import Record, SpeechCorpus, length_batches
-from antiphon.training.loop import Run, atomic_save, learning_rate_factor, set_threads
+from antiphon.training.loop import Run, learning_rate_factor, set_threads
 from antiphon.training.recogniser import (
     CodeRecogniser,
     ctc_loss,
@@ -59,6 +59,7 @@ class TokenizerTaskConfig:
         codebook_size: Number of speech tokens.
         quantise_from: Share of the run after which the codes are switched on.
         ema_decay, commitment: Codebook decay and weight of the commitment loss.
+        augment_strength: Factor on the probability of each acoustic effect.
         validate_every: Steps between validations.
         seed: Seed of everything random.
     """
@@ -82,6 +83,7 @@ class TokenizerTaskConfig:
     quantise_from: float = 0.35
     ema_decay: float = 0.98
     commitment: float = 0.25
+    augment_strength: float = 0.5
     validate_every: int = 250
     seed: int = 1
 
@@ -202,15 +204,16 @@ class TokenizerTask:
         return collate(waveforms, self.config.n_mels, [record.text for record in records])
 
     def batches(self) -> Iterator[Batch]:
-        """Yield training batches for ever, prepared one ahead; the corpus is opened anew every 400."""
+        """Yield training batches for ever, one ahead; the corpus is opened anew every 400."""
+        strength = self.config.augment_strength
         with ThreadPoolExecutor(1) as pool:
             while True:
                 self.corpus = SpeechCorpus(self.config.data)
                 source = length_batches(self.corpus.select(), self.config.batch_s, self.rng)
-                waiting = pool.submit(self.prepare, next(source), self.rng)
+                waiting = pool.submit(self.prepare, next(source), self.rng, strength)
                 for _ in range(400):
                     batch = waiting.result()
-                    waiting = pool.submit(self.prepare, next(source), self.rng)
+                    waiting = pool.submit(self.prepare, next(source), self.rng, strength)
                     yield mask_features(batch, self.generator)
                 waiting.result()
 
@@ -303,7 +306,7 @@ class TokenizerTask:
         return errors / max(1, total)
 
     def export(self) -> None:
-        """Write the tokenizer in the official files: config.json, preprocessor_config.json, model.safetensors."""
+        """Write the tokenizer in the official files, and the recogniser half beside it."""
         out = Path(self.config.out)
         out.mkdir(parents=True, exist_ok=True)
         encoder = self.model.encoder
@@ -331,7 +334,8 @@ class TokenizerTask:
             key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()
         }
         save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-        atomic_save(self.model.recogniser.state_dict(), self.run.folder / "recogniser.pt")
+        half = {key: value.half() for key, value in self.model.recogniser.state_dict().items()}
+        save_file(half, out / "recogniser.safetensors", metadata={"format": "pt"})
         logger.info("tokenizer written to %s", out)
 
     def train(self) -> None:

@@ -13,12 +13,13 @@ ACCENTS = (
     "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
 )  # fmt: skip
 VARIANTS = (
-    "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f5", "m1",
-    "m2", "m3", "m4", "m6", "m7", "m8", "adam", "Alex", "Alicia", "Andrea", "Andy", "Annie", "antonio",
-    "belinda", "benjamin", "boris", "caleb", "david", "Denis", "ed", "edward", "Gene", "Henrique",
-    "Hugo", "Jacky", "john", "Lee", "linda", "Marco", "Mario", "max", "Michael", "Mike", "pablo",
-    "paul", "pedro", "quincy", "rob", "robert", "steph", "steph2", "travis", "victor", "zac", "anika",
-    "AnxiousAndy", "grandma", "grandpa", "norbert", "sandro", "shelby", "klatt2", "klatt4",
+    "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f5",
+    "m1", "m2", "m3", "m4", "m6", "m7", "m8", "adam", "Alex", "Alicia", "Andrea", "Andy", "Annie",
+    "antonio", "belinda", "benjamin", "boris", "caleb", "david", "Denis", "ed", "edward", "Gene",
+    "Henrique", "Hugo", "Jacky", "john", "Lee", "linda", "Marco", "Mario", "max", "Michael",
+    "Mike", "pablo", "paul", "pedro", "quincy", "rob", "robert", "steph", "steph2", "travis",
+    "victor", "zac", "anika", "AnxiousAndy", "grandma", "grandpa", "norbert", "sandro", "shelby",
+    "klatt2", "klatt4",
 )  # fmt: skip
 # (voice, weight); festival names are the voice functions without "voice_".
 RECORDED = (

@@ -1,0 +1,95 @@
+"""An independent recogniser (pocketsphinx) that tells whether a spoken answer can be understood.
+
+It listens with a grammar of the domain's answers and its own US English acoustic model; it has
+never heard our decoder.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from antiphon.audio import float_to_pcm16, resample
+from antiphon.errors import ConfigError
+from antiphon.training import lexicon
+from antiphon.training.grammar import normalise
+
+SAMPLE_RATE = 16_000
+PRONUNCIATIONS = {"kathmandu": "K AA T M AA N D UW", "kyiv": "K IY IH V"}
+PADDING_S = 0.2
+BEAM, WORD_BEAM = 1e-48, 1e-29
+
+
+def alternatives(phrases: Sequence[str]) -> str:
+    """Join phrases to a JSGF choice."""
+    return " | ".join(sorted({normalise(phrase) for phrase in phrases}))
+
+
+def answer_grammar() -> str:
+    """Write the grammar of all answers of the domain (JSGF)."""
+    opposites = [word for pair in lexicon.OPPOSITES for word in pair]
+    rules = {
+        "unit": alternatives(lexicon.UNITS),
+        "digit": alternatives(lexicon.UNITS[1:10]),
+        "tens": alternatives(lexicon.TENS),
+        "number": "<unit> | <tens> [<digit>]",
+        "name": alternatives(lexicon.DAYS + lexicon.MONTHS),
+        "opposite": alternatives(opposites),
+        "country": alternatives([country for country, _ in lexicon.CAPITALS]),
+        "city": alternatives([city for _, city in lexicon.CAPITALS]),
+        "greeting": alternatives([answer for _, answer in lexicon.GREETINGS]),
+        "word": alternatives(lexicon.REPEAT_WORDS),
+    }
+    answers = (
+        "<greeting>",
+        "<number> (plus | minus) <number> is <number>",
+        "(after | before) <name> comes <name>",
+        "the opposite of <opposite> is <opposite>",
+        "the capital of <country> is <city>",
+        "<number>+",
+        "<word>+",
+    )
+    lines = [f"<{name}> = {body};" for name, body in rules.items()]
+    return "\n".join(
+        ["#JSGF V1.0;", "grammar answers;", *lines, f"public <answer> = {' | '.join(answers)};"]
+    )
+
+
+class Judge:
+    """Transcribes spoken answers of the domain."""
+
+    def __init__(self) -> None:
+        try:
+            import pocketsphinx
+        except ImportError as error:
+            raise ConfigError(
+                "the judge needs pocketsphinx: pip install 'antiphon[train]'"
+            ) from error
+        model = Path(pocketsphinx.get_model_path()) / "en-us"
+        settings = pocketsphinx.Config(
+            hmm=str(model / "en-us"),
+            dict=str(model / "cmudict-en-us.dict"),
+            lm=None,
+            loglevel="ERROR",
+            beam=BEAM,
+            wbeam=WORD_BEAM,
+        )
+        self.decoder = pocketsphinx.Decoder(settings)
+        for word, pronunciation in PRONUNCIATIONS.items():
+            if self.decoder.lookup_word(word) is None:
+                self.decoder.add_word(word, pronunciation, False)
+        self.decoder.add_jsgf_string("answers", answer_grammar())
+        self.decoder.activate_search("answers")
+
+    def transcribe(self, waveform: npt.NDArray[np.float32], sample_rate: int) -> str:
+        """Write down (n_samples,) audio as lower-case words; empty when nothing fits."""
+        silence = np.zeros(int(PADDING_S * SAMPLE_RATE), np.float32)
+        speech = resample(np.asarray(waveform, np.float32), sample_rate, SAMPLE_RATE)
+        pcm = float_to_pcm16(np.concatenate([silence, speech, silence]))
+        self.decoder.start_utt()
+        self.decoder.process_raw(pcm.tobytes(), False, True)
+        self.decoder.end_utt()
+        best = self.decoder.hyp()
+        return normalise(re.sub(r"\(\d+\)", "", best.hypstr)) if best else ""

@@ -1,0 +1,36 @@
+"""What speech tokens still say: the recogniser half of the tokenizer reads them as text."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from antiphon.checkpoints import load_safetensors
+from antiphon.errors import CheckpointError
+from antiphon.training.recogniser import CodeRecogniser
+
+FILE_NAME = "recogniser.safetensors"
+
+
+class CodeTranscriber:
+    """Transcribes speech tokens.
+
+    Args:
+        folder: The speech tokenizer's folder; holds `recogniser.safetensors`.
+        codebook: Codes, (K, D).
+    """
+
+    def __init__(self, folder: str | Path, codebook: Tensor) -> None:
+        path = Path(folder) / FILE_NAME
+        if not path.exists():
+            raise CheckpointError(
+                f"{path} is missing: only the embedded tokenizer has a recogniser"
+            )
+        self.codebook = codebook.float()
+        self.model = CodeRecogniser(codebook.shape[1]).eval()
+        self.model.load_state_dict({k: v.float() for k, v in load_safetensors(path).items()})
+
+    def transcribe(self, codes: Tensor) -> str:
+        """Write down (T,) speech tokens, greedily."""
+        mask = torch.ones(1, len(codes), dtype=torch.bool)
+        return self.model.transcribe(self.codebook[codes][None], mask)[0]
