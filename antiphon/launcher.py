@@ -307,9 +307,9 @@ def plan(options: argparse.Namespace) -> list[Service]:
     """Say which programs to run for the options of the command line."""
     server_url = f"http://{HOST}:{options.server_port}"
     page_host = HOST if options.host in EVERYWHERE else options.host
-    server = ["-m", "model_server", "--host", HOST, "--port", str(options.server_port)]
+    server = ["-m", "antiphon", "serve", "--host", HOST, "--port", str(options.server_port)]
     server += flags_for(options, (*SHARED_FLAGS, "dtype"))
-    page = ["-m", "web_demo", "--host", options.host, "--port", str(options.port)]
+    page = ["-m", "antiphon.web", "--host", options.host, "--port", str(options.port)]
     page += ["--server-url", server_url, *flags_for(options, (*SHARED_FLAGS, *SPEECH_FLAGS))]
     return [
         Service("model server", (sys.executable, *server), f"{server_url}/health"),

@@ -232,15 +232,15 @@ def test_the_plan_hands_the_flags_on() -> None:
     assert server.url == "http://localhost:82/health"
     assert page.url == "http://localhost:81"
     assert " ".join(server.command[1:]) == (
-        "-m model_server --host localhost --port 82 --model-path lm --device cpu --dtype int8"
+        "-m antiphon serve --host localhost --port 82 --model-path lm --device cpu --dtype int8"
     )
     assert " ".join(page.command[1:]) == (
-        "-m web_demo --host 0.0.0.0 --port 81 --server-url http://localhost:82 "
+        "-m antiphon.web --host 0.0.0.0 --port 81 --server-url http://localhost:82 "
         "--model-path lm --device cpu --tokenizer-path tok --flow-path dec"
     )
 
 
-@pytest.mark.parametrize("module", ["model_server", "web_demo"])
+@pytest.mark.parametrize("module", ["serve", "antiphon.web"])
 def test_the_programs_know_the_flags(module: str, repo_root: Path) -> None:
     """The planned command lines are ones the two programs accept."""
     options = build_parser().parse_args(
