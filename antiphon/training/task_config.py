@@ -5,14 +5,13 @@ keys are refused and the valid ones listed. Knows no task in particular.
 """
 
 import re
+import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
-
-import tomllib
 
 from antiphon.errors import ConfigError
 
