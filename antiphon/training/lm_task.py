@@ -77,8 +77,8 @@ class LmTaskConfig:
     device: str = "cpu"
     n_threads: int = 1
     use_bf16: bool = True
-    rows: int = 6
-    row_length: int = 640
+    rows: int = 10
+    row_length: int = 384
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     audio_weight: float = 0.35
@@ -174,6 +174,8 @@ class LmTask:
         with torch.random.fork_rng():
             torch.random.default_generator.manual_seed(config.seed)
             self.model = GlmForCausalLM(glm_config(config, self.tokenizer)).to(config.device)
+        if config.device == "cpu":
+            self.model.set_attn_implementation("eager")  # faster than SDPA on short rows, measured
         start_from_codebook(self.model, codebook, self.tokenizer.layout.audio_0, self.generator)
         self.builder = SegmentBuilder(
             self.tokenizer, nearest_codes(codebook), config.code_noise, random.Random(config.seed)
