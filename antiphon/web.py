@@ -1,27 +1,28 @@
 """The web demo as a program: flags to parts to page. Needs a model server beside it.
 
-`python web_demo.py` and `python -m antiphon.web` run it.
+`python web_demo.py` and `python -m antiphon.web` run it. Heavy imports come after the flags and the
+port are known to be good, and inside the folder that Gradio may fill.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
 from antiphon.config import DemoConfig, parse_config, resolve_device
-from antiphon.demo.serving import check_address, serve
-from antiphon.demo.ui import PageOptions
-from antiphon.dialogue.turn_pipeline import TurnPipeline
-from antiphon.engine.remote_engine import RemoteEngine
+from antiphon.demo.environment import check_address, temporary_cache
 from antiphon.errors import AntiphonError
 from antiphon.logs import configure_logging
-from antiphon.models import registry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Load the speech parts and serve the page until Ctrl-C or SIGTERM; returns the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files go away
     try:
         config = parse_config(DemoConfig, "Voice chat in the browser.", argv)
         configure_logging(config.log_level)
-        run(config)
+        check_address(config.host, config.port)
+        with temporary_cache():
+            run(config)
     except AntiphonError as error:
         sys.stderr.write(f"web_demo: {error}\n")
         return 1
@@ -36,7 +37,12 @@ def run(config: DemoConfig) -> None:
     Raises:
         AntiphonError: If a part cannot be loaded or the address cannot be used.
     """
-    check_address(config.host, config.port)  # before the models take their time
+    from antiphon.demo.serving import serve
+    from antiphon.demo.ui import PageOptions
+    from antiphon.dialogue.turn_pipeline import TurnPipeline
+    from antiphon.engine.remote_engine import RemoteEngine
+    from antiphon.models import registry
+
     engine = RemoteEngine(config.server_url)
     paths = registry.find_paths(
         tokenizer_path=config.tokenizer_path,

@@ -74,16 +74,16 @@ class Heard:
     """What the page played.
 
     Attributes:
-        waveform: (n_samples,) from the first to the last sound, at `rate` Hz.
+        waveform: (n_samples,) all that was audible, joined, at `rate` Hz.
         rate: Sample rate in Hz.
-        length_s: Seconds from the first to the last sound.
-        silent_s: Seconds of silence within.
+        audible_s: Seconds of sound.
+        paused_s: Seconds of silence between the first and the last sound.
     """
 
     waveform: np.ndarray
     rate: int
-    length_s: float
-    silent_s: float
+    audible_s: float
+    paused_s: float
 
 
 def find_chromium() -> str:
@@ -183,13 +183,11 @@ class PageDriver:
         waveform, rate = np.asarray(taken["samples"], np.float32), int(taken["rate"])
         frame = int(FRAME_S * rate)
         n_frames = len(waveform) // frame
-        rms = np.sqrt((waveform[: n_frames * frame].reshape(n_frames, frame) ** 2).mean(axis=1))
-        loud = np.flatnonzero(rms > AUDIBLE)
-        if not len(loud):
-            return Heard(waveform[:0], rate, 0.0, 0.0)
-        first, last = int(loud[0]), int(loud[-1]) + 1
-        span = waveform[first * frame : last * frame]
-        return Heard(span, rate, (last - first) * FRAME_S, (last - first - len(loud)) * FRAME_S)
+        frames = waveform[: n_frames * frame].reshape(n_frames, frame)
+        loud = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) > AUDIBLE)
+        span = int(loud[-1] - loud[0]) + 1 if len(loud) else 0
+        paused_s = (span - len(loud)) * FRAME_S
+        return Heard(frames[loud].ravel(), rate, len(loud) * FRAME_S, paused_s)
 
     def other_hosts(self, url: str) -> list[str]:
         """Give the requests that went anywhere but to the page's own server."""

@@ -1,18 +1,15 @@
 """Puts the page on a port and takes it down again, leaving no file behind. Knows no model."""
 
 import logging
-import os
 import signal
-import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from antiphon.config import DemoConfig
 from antiphon.demo.callbacks import Check
+from antiphon.demo.environment import check_address, temporary_cache
 from antiphon.demo.handlers import Responder
 from antiphon.demo.style import CSS, theme
 from antiphon.demo.ui import Page, PageOptions, build_page, inside_event_loop
@@ -53,44 +50,6 @@ def running_page(
             yield inside_event_loop(lambda: launch(page, config))
         finally:
             page.blocks.close(verbose=False)
-
-
-@contextmanager
-def temporary_cache() -> Iterator[Path]:
-    """Let Gradio keep its files in a folder of our own, which is deleted on leaving."""
-    settings = {"GRADIO_ANALYTICS_ENABLED": "False"}
-    with tempfile.TemporaryDirectory(prefix="antiphon-page-") as folder:
-        settings["GRADIO_TEMP_DIR"] = folder
-        before = {name: os.environ.get(name) for name in settings}
-        os.environ.update(settings)
-        try:
-            yield Path(folder)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
-
-def check_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened on.
-
-    Raises:
-        ConfigError: If the port is taken or the host is not one of this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; "
-            "stop the program that uses it or choose another with --host and --port"
-        ) from error
 
 
 def launch(page: Page, config: DemoConfig) -> str:

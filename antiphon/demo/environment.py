@@ -1,0 +1,48 @@
+"""What the page needs of the machine: a free port, a folder that goes away. Imports no Gradio."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from antiphon.errors import ConfigError
+
+
+@contextmanager
+def temporary_cache() -> Iterator[Path]:
+    """Let Gradio keep its files in a folder of our own, which is deleted on leaving."""
+    settings = {"GRADIO_ANALYTICS_ENABLED": "False"}
+    with tempfile.TemporaryDirectory(prefix="antiphon-page-") as folder:
+        settings["GRADIO_TEMP_DIR"] = folder
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        try:
+            yield Path(folder)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on.
+
+    Raises:
+        ConfigError: If the port is taken or the host is not one of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; "
+            "stop the program that uses it or choose another with --host and --port"
+        ) from error
