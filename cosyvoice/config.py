@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from torch import nn
 
 from antiphon.errors import ConfigError
@@ -272,7 +272,7 @@ def load_decoder_config(path: str | Path) -> DecoderConfig:
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path} is too large for a decoder config: over {MAX_BYTES} bytes")
     try:
-        entries = yaml.load(content, Loader=DecoderConfigLoader)
+        entries = yaml.load(content, Loader=DecoderConfigLoader)  # noqa: S506 - a SafeLoader
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (yaml.YAMLError, ValueError, TypeError) as error:

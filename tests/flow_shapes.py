@@ -1,13 +1,13 @@
-"""Flow decoders for tests: the published dimensions without memory, and a small one with weights."""
+"""Flow decoders for tests: the published sizes without memory, and a small one."""
 
 import torch
-from matcha.models.components.flow_matching import FlowMatchingOptions
 
 from cosyvoice.flow.decoder import ConditionalDecoder
 from cosyvoice.flow.flow import MaskedDiffWithXvec
 from cosyvoice.flow.flow_matching import ConditionalCFM
 from cosyvoice.flow.length_regulator import InterpolateRegulator
 from cosyvoice.transformer.encoder import BlockConformerEncoder
+from matcha.models.components.flow_matching import FlowMatchingOptions
 
 
 def full_size_flow() -> MaskedDiffWithXvec:

@@ -97,7 +97,7 @@ class FlowStore:
     ) -> list[Cut]:
         """Draw cuts of one length, so that a batch needs no padding.
 
-        A first utterance sets the length, at most `longest` tokens; the others are as long or longer.
+        A first utterance sets the length, at most `longest` tokens; others are as long or longer.
         A quarter of the cuts begins with its utterance and a quarter ends with it.
         """
         lengths = self.n_tokens[utterances.start : utterances.stop]

@@ -5,12 +5,14 @@ Knows no vocoder but for its sizes, which go into the same config.yaml.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from antiphon.training.decoder_config import FlowSizes, render_flow, render_vocoder, write_config
 from antiphon.training.flow_data import Cut, FlowStore, build_flow_store
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 N_VALID = 12
 LOG_EVERY = 25
+LAST_REGULATOR_LAYER = 12
 
 
 @dataclass(frozen=True)
@@ -111,14 +114,25 @@ def render_config(config: FlowTaskConfig) -> str:
 def build_flow(config: FlowTaskConfig, config_path: Path, mel_mean: Tensor) -> MaskedDiffWithXvec:
     """Build the decoder from its config.yaml; it starts out predicting the average mel (80,)."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(config.seed)
+        torch.random.default_generator.manual_seed(config.seed)  # type: ignore[attr-defined]
         flow = load_decoder_config(config_path).build_flow()
-    *_, last = flow.length_regulator.model
+    outputs = {"decoder.estimator.final_proj", f"length_regulator.model.{LAST_REGULATOR_LAYER}"}
     with torch.no_grad():
-        for layer in (flow.decoder.estimator.final_proj, last):
-            nn.init.normal_(layer.weight, std=1e-3, generator=torch.Generator().manual_seed(1))
-            layer.bias.copy_(mel_mean)
+        for name, layer in flow.named_modules():
+            if name in outputs and isinstance(layer, nn.Conv1d) and layer.bias is not None:
+                layer.weight.mul_(0.01)
+                layer.bias.copy_(mel_mean)
     return flow.to(config.device)
+
+
+def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Make the update of averaged weights; early on it forgets faster."""
+
+    def update(average: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        count = float(n_averaged)
+        return average.lerp(current, 1 - min(decay, (1 + count) / (10 + count)))
+
+    return update
 
 
 class FlowTask:
@@ -137,9 +151,7 @@ class FlowTask:
         self.config_text = render_config(config)
         config_path = write_config(self.config_text, Path(config.run))
         self.model = build_flow(config, config_path, self.store.mean)
-        self.average = torch.optim.swa_utils.AveragedModel(
-            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
-        )
+        self.average = AveragedModel(self.model, avg_fn=moving_average(config.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -170,8 +182,13 @@ class FlowTask:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
-        self.run.save({name: part.state_dict() for name, part in parts.items()})
+        self.run.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+        )
 
     def autocast(self) -> AbstractContextManager[None]:
         """Compute in bfloat16 where the settings ask for it."""
@@ -204,7 +221,7 @@ class FlowTask:
             group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
         losses = self.losses(self.model, self.next_batch())
         self.optimizer.zero_grad()
-        losses["total"].backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
         self.optimizer.step()
         self.average.update_parameters(self.model)
