@@ -69,7 +69,11 @@ def main(argv: Sequence[str]) -> int:
     task = TASKS[options.task]
     module = importlib.import_module(f"antiphon.training.{task.module}")
     config = load_task_config(
-        getattr(module, task.config), options.task, options.config, options.set
+        getattr(module, task.config),
+        options.task,
+        options.config,
+        options.set,
+        prefixes=(task.module.removesuffix("_task"),),
     )
     if options.show:
         for option in fields(config):

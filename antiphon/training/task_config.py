@@ -30,14 +30,14 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPE_FOLDER.glob("*.toml"))
 
 
-def find_recipe(name: str, task: str) -> Path:
-    """Find a recipe by the path of a file, or in the package by name, alone or after its task.
+def find_recipe(name: str, prefixes: Sequence[str]) -> Path:
+    """Find a recipe by the path of a file, or in the package by name, alone or after a prefix.
 
     Raises:
         ConfigError: If there is none.
     """
-    candidates = (Path(name), RECIPE_FOLDER / f"{task}-{name}.toml", RECIPE_FOLDER / f"{name}.toml")
-    for path in candidates:
+    stems = (*(f"{prefix}-{name}" for prefix in prefixes), name)
+    for path in (Path(name), *(RECIPE_FOLDER / f"{stem}.toml" for stem in stems)):
         if path.is_file():
             return path
     raise ConfigError(
@@ -156,7 +156,11 @@ def build_config(kind: type[Config], values: Mapping[str, object], where: str) -
 
 
 def load_task_config(
-    kind: type[Config], task: str, recipe: str | None, assignments: Sequence[str]
+    kind: type[Config],
+    task: str,
+    recipe: str | None,
+    assignments: Sequence[str],
+    prefixes: Sequence[str] = (),
 ) -> Config:
     """Build the settings of one task.
 
@@ -165,13 +169,14 @@ def load_task_config(
         task: Its table in the recipe.
         recipe: A file or the name of a recipe in the package; None for the defaults.
         assignments: `key=value` words, which win over the recipe.
+        prefixes: What the names of its recipes in the package may begin with, besides `task`.
 
     Raises:
         ConfigError: If the recipe or a setting is not acceptable.
     """
     values: dict[str, object] = {}
     if recipe is not None:
-        path = find_recipe(recipe, task)
+        path = find_recipe(recipe, (task, *prefixes))
         values |= read_recipe(path, task)
         build_config(kind, values, f"{path} ({task})")
     values |= parse_overrides(assignments)

@@ -296,7 +296,12 @@ def test_every_task_takes_every_recipe_of_the_package(name):
     config = getattr(module, task.config)
     assert callable(getattr(module, task.function))
     assert load_task_config(config, name, None, []) == config()
-    for recipe in recipe_names():
-        owner = recipe.split("-")[0]
-        if owner == name or owner not in cli_train.TASKS:
-            load_task_config(config, name, recipe, [])
+    prefixes = (name, task.module.removesuffix("_task"))
+    recipes = [recipe for recipe in recipe_names() if recipe.split("-")[0] in prefixes]
+    for recipe in recipes:
+        load_task_config(config, name, recipe, [])
+
+
+def test_a_recipe_of_the_package_is_found_by_its_short_name(capsys):
+    assert cli.main(["train", "decoder", "--show", "--config", "gpu"]) == 0
+    assert "device = 'cuda'\n" in capsys.readouterr().out
