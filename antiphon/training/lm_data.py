@@ -23,6 +23,7 @@ from antiphon.training.data import Record
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
+LISTENING_SHARE = 0.5
 Codes = npt.NDArray[np.int16]
 
 
@@ -129,6 +130,11 @@ class SegmentBuilder:
         """A spoken question with its spoken answer."""
         return self.segment(self.heard(codes), REPLY_MODE, self.reply(answer, answer_codes))
 
+    def silent_question(self, codes: Codes, answer: str) -> Segment:
+        """A spoken question with the text of its answer; what follows the text stays open."""
+        segment = self.segment(self.heard(codes), REPLY_MODE, self.tokenizer.encode(answer))
+        return Segment(segment.ids, [*segment.targets[:-1], NO_TARGET])
+
     def transcription(self, codes: Codes, text: str) -> Segment:
         """Speech to be written down."""
         return self.segment(self.heard(codes), TRANSCRIPTION_MODE, self.tokenizer.encode(text))
@@ -144,11 +150,28 @@ class SegmentBuilder:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares: `transcription` of speech exchanges, `typed` and `dialogue` of all rows."""
+    """What is practised: shares of spoken questions, and of rows.
 
-    transcription: float = 0.3
-    typed: float = 0.12
-    dialogue: float = 0.12
+    Attributes:
+        transcription: Share of spoken questions that are only written down.
+        silent: Share that are answered in text alone; the end of the reply is not learned there.
+        typed: Share of rows with typed instead of spoken questions.
+        dialogue: Share of rows that are one conversation.
+    """
+
+    transcription: float
+    silent: float
+    typed: float = 0.1
+    dialogue: float = 0.1
+
+
+LISTENING = Mixture(transcription=0.3, silent=0.45)
+SPEAKING = Mixture(transcription=0.15, silent=0.15)
+
+
+def mixture_at(fraction: float) -> Mixture:
+    """First mostly listening, which needs most practice and whose exchanges are short; then all."""
+    return LISTENING if fraction < LISTENING_SHARE else SPEAKING
 
 
 class RowSource:
@@ -172,7 +195,7 @@ class RowSource:
     ) -> None:
         self.builder, self.records, self.codes, self.answers = builder, records, codes, answers
         self.row_length = row_length
-        self.mixture = Mixture()
+        self.mixture = LISTENING
         self.rng = builder.rng
         layout, tokenizer = builder.layout, builder.tokenizer
         kinds: tuple[TurnKind, TurnKind] = ("speech", "text")
@@ -189,8 +212,11 @@ class RowSource:
         """A spoken question, answered or transcribed."""
         record = self.next_record()
         codes, answer_codes = self.codes[record.id], self.answers.get(record.answer)
-        if answer_codes is None or self.rng.random() < self.mixture.transcription:
+        kind = self.rng.random()
+        if kind < self.mixture.transcription:
             return self.builder.transcription(codes, record.text)
+        if answer_codes is None or kind < self.mixture.transcription + self.mixture.silent:
+            return self.builder.silent_question(codes, record.answer)
         return self.builder.spoken_question(codes, record.answer, answer_codes)
 
     def typed_segment(self) -> Segment:

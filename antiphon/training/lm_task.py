@@ -32,6 +32,7 @@ from antiphon.training.lm_data import (
     RowSource,
     SegmentBuilder,
     attention_mask,
+    mixture_at,
     typed_forms,
 )
 from antiphon.training.lm_export import export_language_model
@@ -216,10 +217,12 @@ class LmTask:
         """Yield batches for ever, prepared one ahead; new codes are taken up now and then."""
         with ThreadPoolExecutor(1) as pool:
             while True:
-                rows = self.source().batches(self.config.rows)
+                source = self.source()
+                rows = source.batches(self.config.rows)
                 waiting = pool.submit(next, rows)
                 for _ in range(self.config.reload_every):
                     batch = waiting.result()
+                    source.mixture = mixture_at(self.run.fraction)
                     waiting = pool.submit(next, rows)
                     yield batch
                 waiting.result()

@@ -127,7 +127,7 @@ def synthesise_text(text: str, speaking: Speaking, sample_rate: int = SAMPLE_RAT
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
         if done.returncode != 0 or not out.exists():
             raise AntiphonError(
-                f"{command[0]} failed to say {text!r}: {done.stderr.decode(errors='replace')[:200]}"
+                f"{command[0]} ({speaking.voice}) failed to say {text!r}: {done.stderr.decode(errors='replace')[:200]}"
             )
         samples, rate = soundfile.read(out, dtype="float32")
     samples = soxr.resample(samples, rate * speaking.warp, sample_rate)

@@ -1,0 +1,109 @@
+"""Packed rows teach exactly what each exchange would teach alone."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from transformers import GlmConfig, GlmForCausalLM
+
+from antiphon.dialogue.prompt import render_prompt, speech_turn
+from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
+from antiphon.training import lm_data
+from antiphon.training.text_vocabulary import write_text_vocabulary
+
+N_AUDIO = 32
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vocabulary")
+    write_text_vocabulary(folder, ["what is seven plus two"] * 9, 300, N_AUDIO)
+    return GlmTextTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def builder(tokenizer):
+    neighbours = torch.arange(N_AUDIO)[:, None].roll(1, 0)
+    return lm_data.SegmentBuilder(tokenizer, neighbours, 0.0, random.Random(1))
+
+
+def codes(*values):
+    return np.array(values, dtype=np.int16)
+
+
+def test_interleave_keeps_thirteen_and_twenty_six():
+    woven = lm_data.interleave(range(30), range(100, 160))
+    assert woven[:13] == list(range(13))
+    assert woven[13:39] == list(range(100, 126))
+    assert woven[39:52] == list(range(13, 26))
+    assert sorted(woven) == sorted([*range(30), *range(100, 160)])
+    assert lm_data.interleave([1], [7, 8]) == [1, 7, 8]
+
+
+def test_a_segment_is_what_the_dialogue_renders(builder, tokenizer):
+    segment = builder.spoken_question(codes(3, 4), "nine.", codes(5))
+    turn = speech_turn([3, 4], tokenizer.layout, tokenizer)
+    rendered = render_prompt([turn], tokenizer.layout, tokenizer)
+    opening = segment.ids[: len(segment.ids) - len(tokenizer.encode("nine.")) - 1]
+    assert rendered[-len(opening) :] == opening
+
+
+def test_targets_are_the_next_ids_of_the_reply_and_its_end(builder, tokenizer):
+    segment = builder.spoken_question(codes(3, 4), "nine.", codes(5))
+    learned = [t for t in segment.targets if t != lm_data.NO_TARGET]
+    audio = tokenizer.layout.audio_0 + 5
+    assert learned == [*tokenizer.encode("nine."), audio, tokenizer.layout.user]
+    assert len(segment.ids) == len(segment.targets)
+
+
+def test_heard_codes_become_neighbours_under_noise(tokenizer):
+    neighbours = torch.arange(N_AUDIO)[:, None].roll(1, 0)
+    noisy = lm_data.SegmentBuilder(tokenizer, neighbours, 1.0, random.Random(1))
+    audio_0 = tokenizer.layout.audio_0
+    heard = [i - audio_0 for i in noisy.heard(codes(3, 9)) if i >= audio_0]
+    assert heard == [2, 8]
+
+
+@pytest.mark.parametrize(
+    ("plain", "typed"),
+    [("what is forty seven plus two", "what is 47 + 2"), ("say, ten cats", "say, 10 cats")],
+)
+def test_number_words_become_digits(plain, typed):
+    assert lm_data.words_to_digits(plain) == typed
+
+
+def test_packed_exchanges_do_not_see_each_other(builder, tokenizer):
+    layout = tokenizer.layout
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GlmForCausalLM(
+            GlmConfig(
+                vocab_size=layout.vocab_size, hidden_size=32, intermediate_size=64,
+                num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+                max_position_embeddings=256, pad_token_id=layout.stop[0],
+            )
+        ).eval()  # fmt: skip
+    prefix = [*layout.prefix, layout.system]
+    segments = [
+        builder.spoken_question(codes(1, 2, 3), "four", codes(4, 5)),
+        builder.transcription(codes(9, 8), "eight"),
+    ]
+    row = lm_data.pack(prefix, segments, 80, is_dialogue=False)
+    with torch.no_grad():
+        packed = model(
+            row.ids[None],
+            attention_mask=lm_data.attention_mask(row.groups[None]),
+            position_ids=row.positions[None],
+        ).logits[0]
+        for number, segment in enumerate(segments, start=1):
+            alone = model(torch.tensor([prefix + segment.ids])).logits[0, len(prefix) :]
+            torch.testing.assert_close(packed[row.groups == number], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_dialogue_row_is_one_chain(builder):
+    segments = [builder.transcription(codes(1), "a")] * 2
+    row = lm_data.pack([1, 2], segments, 64, is_dialogue=True)
+    n = 2 + 2 * len(segments[0].ids)
+    assert row.positions[:n].tolist() == list(range(n))
+    assert not row.groups[:n].any()
