@@ -46,7 +46,7 @@ class DataTaskConfig:
     """
 
     out: str = "data/speech"
-    n_questions: int = 44_000
+    n_questions: int = 22_000
     n_answers: int = 12_000
     n_validation: int = 400
     n_workers: int = 2
