@@ -52,7 +52,7 @@ def serve_tiny_model(
 
 @contextmanager
 def serve_bytes(answer: Callable[[Connection], None]) -> Iterator[str]:
-    """Run a server that reads each request and lets `answer` do what it wants; gives its address."""
+    """Run a server that reads each request and lets `answer` go on; gives its address."""
     listener = bind_port("localhost", 0)
     listener.listen()
 

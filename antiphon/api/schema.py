@@ -13,14 +13,14 @@ MAX_PROMPT_TOKENS = 1_000_000
 
 
 class GenerateRequest(BaseModel):
-    """A request to `POST /generate_stream`.
+    r"""A request to `POST /generate_stream`.
 
     The first four fields are those of the original server. `prompt` is text in which special
     tokens are written out; clients that send `prompt_token_ids` instead never mix up text and
     special tokens. Exactly one of the two is needed.
 
     Attributes:
-        prompt: The conversation, such as "<|user|>\\nHello<|assistant|>streaming_transcription\\n".
+        prompt: The conversation, such as "<|user|>\nHello<|assistant|>streaming_transcription\\n".
         temperature: Softmax temperature; 0 takes the likeliest token.
         top_p: Nucleus mass in (0, 1].
         max_new_tokens: Most tokens to generate; cut down to the context.
@@ -126,7 +126,7 @@ class Health(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """One model: `{"id": "lm", "object": "model", "vocab_size": 168960, "context_length": 8192}`."""
+    """One model: `{"id": "lm", "object": "model", "vocab_size": 3000, "context_length": 2048}`."""
 
     model_config = ConfigDict(frozen=True)
 

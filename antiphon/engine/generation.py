@@ -32,8 +32,20 @@ class Request:
     outbox: Outbox
 
 
+PREFILL_CHUNK = 512
+CPU_PREFILL_CHUNK = 128
+"""Prompt tokens computed in one step, so that other replies and cancels need not wait long."""
+
+
 class ModelRunner:
-    """Runs the language model on new tokens of one conversation."""
+    """Runs the language model on new tokens of one conversation.
+
+    Attributes:
+        device: Where the model lies.
+        vocab_size: Rows of its embedding.
+        n_layers: Number of its layers.
+        prefill_chunk: Most prompt tokens to run at once.
+    """
 
     def __init__(self, model: GlmForCausalLM) -> None:
         """Use a loaded model; only one thread may call `run`."""
@@ -43,6 +55,13 @@ class ModelRunner:
         self.device: torch.device = next(model.parameters()).device
         self.vocab_size = int(model.config.vocab_size)
         self.n_layers = int(model.config.num_hidden_layers)
+        self.prefill_chunk = CPU_PREFILL_CHUNK if self.device.type == "cpu" else PREFILL_CHUNK
+
+    def warm_up(self) -> None:
+        """Run once, so that the first request does not pay for what is set up on first use."""
+        cache = KVCache(self.n_layers)
+        self.run((0, 0), cache)
+        self.score(self.run((0,), cache))
 
     @torch.inference_mode()
     def run(self, token_ids: Sequence[int], cache: KVCache) -> Tensor:
@@ -85,13 +104,14 @@ class Generation:
         """True until the first token is generated."""
         return self._n_generated == 0
 
-    def advance(self, prefill_chunk: int) -> TokenChunk | None:
-        """Run at most `prefill_chunk` tokens of the prompt, or generate one token.
+    def advance(self) -> TokenChunk | None:
+        """Run one chunk of the prompt, or generate one token.
 
         Returns:
             The new token, or None while the prompt is not finished.
         """
-        new, self._pending = self._pending[:prefill_chunk], self._pending[prefill_chunk:]
+        chunk = self._runner.prefill_chunk
+        new, self._pending = self._pending[:chunk], self._pending[chunk:]
         hidden = self._runner.run(new, self.cache)
         if self._pending:
             return None

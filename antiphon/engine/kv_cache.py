@@ -1,4 +1,4 @@
-"""Keys and values of the tokens a model has already seen: growing buffers, rewinding, idle sessions.
+"""Keys and values of the tokens a model has seen: growing buffers, rewinding, idle sessions.
 
 Knows nothing of requests, sampling or threads: whoever holds a `KVCache` owns it.
 """
@@ -43,7 +43,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def grow(buffer: Tensor, used: int, needed: int) -> Tensor:
-    """Copy the first `used` tokens of a buffer (B, H, T, D) into one that holds `needed` or more."""
+    """Copy the first `used` tokens of a buffer (B, H, T, D) into one for `needed` or more."""
     *outer, length, width = buffer.shape
     larger = buffer.new_empty((*outer, max(needed, 2 * length, GROWTH), width))
     larger[..., :used, :] = buffer[..., :used, :]

@@ -1,4 +1,4 @@
-"""The engine that runs a language model in this process. Checks requests, then hands them to the worker.
+"""The engine that runs a language model in this process: checks requests, then queues them.
 
 Knows nothing of text, audio or HTTP.
 """
@@ -65,6 +65,7 @@ class LocalEngine:
                 f"context_length {context_length} must be at least 2, max_concurrent "
                 f"{max_concurrent} at least 1 and max_queue {max_queue} at least 0"
             )
+        runner.warm_up()
         self.vocab_size = vocab_size
         self.context_length = context_length
         self._scheduler = Scheduler(

@@ -95,7 +95,7 @@ class RemoteEngine:
         """Tell what this engine has asked for; other clients of the server are not counted."""
         return EngineStats(len(self._open), 0, self._generated_tokens)
 
-    async def ping(self, timeout_s: float = 10.0) -> None:
+    async def ping(self, timeout_s: float = 30.0) -> None:
         """Check that the server answers and its engine works.
 
         Raises:
@@ -125,7 +125,8 @@ class RemoteEngine:
                     self._generated_tokens += 1
                     outbox.put(TokenChunk((line.token_id,)))
             raise ServerConnectionError(
-                f"the model server at {self.url} ended the reply before it was complete; see its log"
+                f"the model server at {self.url} ended the reply before it was complete; "
+                "see its log"
             )
         except AntiphonError as error:
             outbox.put(error)

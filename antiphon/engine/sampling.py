@@ -125,7 +125,7 @@ def keep_likeliest(probabilities: Tensor, top_k: int, top_p: float) -> tuple[Ten
 
 
 def cut_tail(kept: Tensor, mass: float) -> Tensor:
-    """Zero the sorted probabilities (n,) beyond the first ones that reach `mass`; keeps at least one."""
+    """Zero sorted probabilities (n,) after the first ones that reach `mass`; keeps at least one."""
     before = kept.cumsum(-1) - kept
     cut = before >= mass
     cut[0] = False

@@ -1,6 +1,6 @@
 """The worker thread: takes requests from a bounded queue and advances all running ones, fairly.
 
-Knows nothing of HTTP or prompts. All lists are touched under one lock; the model only by the worker.
+Knows nothing of HTTP or prompts. Lists change under one lock; only the worker touches the model.
 """
 
 import logging
@@ -13,9 +13,6 @@ from antiphon.engine.kv_cache import IdleCaches, KVCache
 from antiphon.errors import AntiphonError, EngineError, ServerBusyError
 
 logger = logging.getLogger(__name__)
-
-PREFILL_CHUNK = 512
-"""Prompt tokens computed between two tokens of the other replies."""
 
 
 class Scheduler:
@@ -181,7 +178,7 @@ class Scheduler:
     def _advance(self, generation: Generation) -> None:
         """Advance one request; its failure ends only its own stream."""
         try:
-            chunk = generation.advance(PREFILL_CHUNK)
+            chunk = generation.advance()
         except Exception as error:
             logger.exception("request %s failed", generation.request.request_id)
             self._remove(generation)  # its cache may be half written, so it is not kept

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 2
 """When a client may try again after status 429."""
 
-HEALTH_TIMEOUT_S = 10.0
+HEALTH_TIMEOUT_S = 20.0
 """Longest step of the engine that still counts as healthy."""
 
 STATUS: dict[type[AntiphonError], int] = {
@@ -92,11 +92,21 @@ def get_services(request: Request) -> Services:
     return services
 
 
+RESPONSES: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "One JSON line a token, in the end maybe an error line",
+        "content": {"application/x-ndjson": {"example": '{"token_id": 42, "error_code": 0}\n'}},
+    },
+    400: {"model": ErrorBody, "description": "The prompt or a sampling value is not acceptable"},
+    422: {"model": ErrorBody, "description": "The body is not a request"},
+    429: {"model": ErrorBody, "description": "The queue is full; see Retry-After"},
+    503: {"model": ErrorBody, "description": "The engine does not work"},
+}
 ServicesArgument = Annotated[Services, Depends(get_services)]
 router = APIRouter()
 
 
-@router.post("/generate_stream", response_model=None)
+@router.post("/generate_stream", response_model=None, responses=RESPONSES)
 async def generate_stream(body: GenerateRequest, services: ServicesArgument) -> StreamingResponse:
     """Stream the reply, one JSON line a token; a client that hangs up ends its request."""
     prompt = await find_prompt(body, services.prompts)

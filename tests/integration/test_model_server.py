@@ -190,17 +190,16 @@ def test_the_program_answers_and_stops_on_interrupt_in_the_middle_of_a_reply(
 ) -> None:
     layout = GlmTextTokenizer.from_pretrained(tiny_lm).layout
     body = {"prompt": "<|user|>\nhello<|assistant|>streaming_transcription\n", "temperature": 0}
-    with running_program(tiny_lm) as (url, process):
-        with httpx.Client(trust_env=False) as client:
-            lines = client.post(f"{url}/generate_stream", json=body).text.splitlines()
-            assert len(lines) == 256
-            assert all(0 <= json.loads(line)["token_id"] < layout.vocab_size for line in lines)
-            assert client.get(f"{url}/v1/models").json()["data"][0]["id"] == "lm"
-            long = {**body, "max_new_tokens": 10**9, "stop_token_ids": []}
-            with client.stream("POST", f"{url}/generate_stream", json=long) as reply:
-                stream = reply.iter_lines()
-                next(stream)
-                process.send_signal(signal.SIGINT)
-                _, log = process.communicate(timeout=20)
+    with running_program(tiny_lm) as (url, process), httpx.Client(trust_env=False) as client:
+        lines = client.post(f"{url}/generate_stream", json=body).text.splitlines()
+        assert len(lines) == 256
+        assert all(0 <= json.loads(line)["token_id"] < layout.vocab_size for line in lines)
+        assert client.get(f"{url}/v1/models").json()["data"][0]["id"] == "lm"
+        long = {**body, "max_new_tokens": 10**9, "stop_token_ids": []}
+        with client.stream("POST", f"{url}/generate_stream", json=long) as reply:
+            stream = reply.iter_lines()
+            next(stream)
+            process.send_signal(signal.SIGINT)
+            _, log = process.communicate(timeout=20)
     assert process.returncode == 0, log
     assert "Traceback" not in log

@@ -1,4 +1,4 @@
-"""The growing cache against transformers' own, rewinding, prefixes and the bound on idle sessions."""
+"""The growing cache against transformers' own, rewinding, prefixes, bounds on idle sessions."""
 
 import pytest
 import torch

@@ -116,7 +116,7 @@ def test_requests_running_together_give_the_ids_they_give_alone() -> None:
 
 
 def test_a_prompt_computed_in_chunks_gives_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.engine.scheduler.PREFILL_CHUNK", 7)
+    monkeypatch.setattr("antiphon.engine.generation.CPU_PREFILL_CHUNK", 7)
     prompt = random_prompt(2, 100)
 
     async def test(engine: LocalEngine) -> None:
@@ -224,8 +224,7 @@ def test_closing_the_iterator_frees_the_place_within_one_step() -> None:
             await anext(stream)
             await stream.aclose()
             n_calls = len(calls)
-            while engine.stats().running:
-                await asyncio.sleep(0.002)
+            await asyncio.to_thread(wait_until, lambda: not engine.stats().running)
             assert len(calls) <= n_calls + 1
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
@@ -304,7 +303,7 @@ def test_a_request_id_in_use_is_refused() -> None:
 
 
 def test_a_long_prompt_does_not_stall_a_running_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.engine.scheduler.PREFILL_CHUNK", 10)
+    monkeypatch.setattr("antiphon.engine.generation.CPU_PREFILL_CHUNK", 10)
 
     async def test(engine: LocalEngine) -> None:
         running = engine.generate([1], ENDLESS)
@@ -357,6 +356,20 @@ def test_a_model_without_finite_scores_gives_an_error_not_a_crash() -> None:
             with pytest.raises(EngineError, match="no finite score"):
                 await collect(engine.generate([1], GREEDY))
         await engine.close()
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_number_formats_work(dtype: torch.dtype) -> None:
+    async def body() -> None:
+        model = make_tiny_glm().to(dtype)
+        engine = LocalEngine(model, vocab_size=VOCAB_SIZE, context_length=64)
+        sampling = SamplingParams(temperature=1.0, top_p=0.9, seed=1, max_new_tokens=10)
+        replies = [await collect(engine.generate([1, 2, 3], sampling)) for _ in range(2)]
+        await engine.close()
+        assert replies[0] == replies[1]
+        assert len(replies[0][0]) == 10
 
     asyncio.run(body())
 
@@ -427,7 +440,7 @@ def test_ping_notices_a_stuck_worker_and_a_dead_one(caplog: pytest.LogCaptureFix
 
 
 def test_two_hundred_mixed_requests_leak_nothing_and_all_end() -> None:
-    """Good and bad requests, sessions and cancels at random: every stream ends, good ids are right."""
+    """Good and bad requests, sessions, cancels at random: all streams end, good ids are right."""
     rng = random.Random(0)
     outcomes: list[str] = []
     reference: dict[int, list[int]] = {

@@ -13,6 +13,7 @@ from antiphon.errors import AntiphonError, EngineError, PromptError, ServerBusyE
 from antiphon.server.app import create_app
 from tests.dialogue_fakes import LAYOUT, ByteTokenizer
 
+TOKEN_EXAMPLE = b'{"token_id": 42, "error_code": 0}\n'
 TOKEN_LINES = b"".join(b'{"token_id": %d, "error_code": 0}\n' % i for i in (5, 6, 7))
 
 
@@ -196,6 +197,14 @@ def test_models_names_the_model_and_its_sizes() -> None:
         "object": "list",
         "data": [{"id": "model", "object": "model", "vocab_size": 370, "context_length": 1024}],
     }
+
+
+def test_the_interface_is_described_with_an_example() -> None:
+    described = call(ScriptedEngine(), "GET", "/openapi.json").json()
+    reply = described["paths"]["/generate_stream"]["post"]["responses"]
+    assert reply["200"]["content"]["application/x-ndjson"]["example"].encode() in TOKEN_EXAMPLE
+    assert {"400", "422", "429", "503"} <= set(reply)
+    assert described["components"]["schemas"]["GenerateRequest"]["examples"]
 
 
 def test_shutting_down_closes_the_engine() -> None:
