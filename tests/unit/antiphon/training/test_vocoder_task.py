@@ -1,0 +1,107 @@
+"""The vocoder recipe on a toy corpus: it learns, resumes, exports in the official format."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from antiphon.errors import ConfigError
+from antiphon.training.vocoder_loss import VocoderLoss
+from antiphon.training.vocoder_task import VocoderTask, VocoderTaskConfig, build_vocoder, train
+
+CONFIGS = Path(__file__).resolve().parents[4] / "antiphon/training/configs"
+
+
+def write_corpus(folder: Path, n_utterances: int = 6) -> None:
+    """Write buzzing answers of a second each."""
+    folder.mkdir()
+    time = np.arange(16_000) / 16_000
+    lines, audio = [], []
+    for index in range(n_utterances):
+        f0 = 140 + 15 * index
+        wave = sum(np.cos(2 * np.pi * k * f0 * time) / k for k in range(1, 12))
+        audio.append((4000 * wave * np.hanning(16_000)).astype(np.int16))
+        entry = {"id": f"a{index}", "text": "hello", "voice": "flite:slt", "skill": "repeat"}
+        entry |= {"role": "answer", "split": "train", "start": index * 16_000, "n": 16_000}
+        lines.append(json.dumps(entry))
+    np.concatenate(audio).tofile(folder / "audio.bin")
+    (folder / "index.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> VocoderTaskConfig:
+    """A few steps of a tiny vocoder."""
+    write_corpus(tmp_path / "speech")
+    return VocoderTaskConfig(
+        data=str(tmp_path / "speech"),
+        run=str(tmp_path / "run"),
+        out=str(tmp_path / "out"),
+        minutes=5.0,
+        max_steps=6,
+        n_threads=0,
+        batch=2,
+        n_frames=16,
+        base_channels=16,
+        f0_channels=8,
+        resblock_kernel_sizes=(3,),
+        source_resblock_kernel_sizes=(3, 3),
+        validate_every=3,
+    )
+
+
+def test_run_resume_export(config: VocoderTaskConfig) -> None:
+    train(config)
+    run = Path(config.run)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["step"] == 6
+    assert np.isfinite(records[-1]["valid_mel"])
+    assert (run / "loss.png").stat().st_size > 1000
+
+    state = torch.load(Path(config.out) / "hift.pt", weights_only=True)
+    assert all(value.dtype == torch.float16 for value in state.values())
+    build_vocoder(config).load_state_dict(state)
+
+    train(replace(config, max_steps=8))
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 8
+
+
+def test_it_learns(config: VocoderTaskConfig) -> None:
+    task = VocoderTask(replace(config, max_steps=None, learning_rate=3e-3, use_bf16=False))
+    batch = task.next_batch()
+    task.next_batch = lambda: batch  # type: ignore[method-assign]
+    losses = [float(task.step()["total"].detach()) for _ in range(25)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_phase_follows_the_waveform(config: VocoderTaskConfig) -> None:
+    """The waveform swings with the cosine of the phase that drives the excitation."""
+    task = VocoderTask(config)
+    batch = task.next_batch()
+    steps = batch.cycles.diff(dim=1).repeat_interleave(256, dim=1) / 256
+    phase = 2 * torch.pi * (batch.cycles[:, :1] + steps.cumsum(1))
+    joined = torch.stack([torch.cos(phase).flatten(), batch.waveform.flatten()])
+    assert float(torch.corrcoef(joined)[0, 1]) > 0.4
+    assert task.aligned_source(batch).shape == (2, 1, 16 * 256)
+
+
+def test_unknown_voice(config: VocoderTaskConfig) -> None:
+    with pytest.raises(ConfigError, match="no answers in the voice"):
+        VocoderTask(replace(config, voice="nobody"))
+
+
+def test_loss_is_zero_for_the_target_itself() -> None:
+    wave = torch.randn(1, 4096, generator=torch.Generator().manual_seed(1))
+    losses = VocoderLoss(1.0, 1.0)(wave, wave)
+    assert float(losses["mel"]) == 0.0
+    assert float(losses["magnitude"]) < 1e-6
+    assert float(VocoderLoss(1.0, 1.0)(wave * 0.5, wave)["total"]) > 0.5
+
+
+@pytest.mark.parametrize("name", ["vocoder-cpu", "vocoder-gpu"])
+def test_recipes_name_known_settings(name: str) -> None:
+    settings = tomllib.loads((CONFIGS / f"{name}.toml").read_text())
+    VocoderTaskConfig(**settings)
