@@ -18,7 +18,7 @@ MAX_EMBEDDED = 64 * MEGABYTE
 MAX_FILE = 2 * MEGABYTE
 # Places that mean something on one machine only.
 PRIVATE_PLACES = re.compile(
-    r"(?<![\w.])/(work|home|Users|opt)/\w|pypi\.org|pythonhosted|download\.pytorch"
+    r"(?<![\w.])/((work|Users)/\w|(home|opt)/(?!antiphon)\w)|pypi\.org|pythonhosted|download\.pytorch"
 )
 
 # Bad samples: rule -> path and text of a file that breaks it.
