@@ -1,5 +1,6 @@
 """A headless browser with a fake microphone and a tap on whatever the page plays."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from antiphon.audio import read_audio, write_wav
@@ -28,11 +30,12 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
 )
 MIC_RATE = 48_000
+PATIENCE_S = 90.0  # nothing takes this long but on a machine that is starved
 FRAME_S = 0.01
 AUDIBLE = 0.003  # RMS of a frame that counts as sound
 
-# Every media element that plays is sent through a worklet which hands its samples over, together
-# with the clock of the page, so that a test can ask what was heard and when.
+# Every media element that plays is sent through a worklet which hands its samples over, so that a
+# test can ask what was heard.
 TAP = """
 (() => {
   const code = `registerProcessor('tap', class extends AudioWorkletProcessor {
@@ -41,7 +44,7 @@ TAP = """
       return true;
     }
   })`;
-  const tap = window.tap = { blocks: [], times: [], rate: 0 };
+  const tap = window.tap = { blocks: [], rate: 0, hasSound: false };
   const seen = new WeakSet();
   const context = new AudioContext();
   tap.rate = context.sampleRate;
@@ -56,15 +59,16 @@ TAP = """
     const node = new AudioWorkletNode(context, 'tap');
     node.port.onmessage = (message) => {
       tap.blocks.push(message.data);
-      tap.times.push(performance.now() / 1000);
+      tap.hasSound ||= message.data.some((sample) => Math.abs(sample) > 0.01);
     };
     source.connect(node).connect(context.destination);
   }, true);
   tap.take = () => {
-    const all = tap.blocks.flatMap((block) => Array.from(block));
-    return { samples: all, times: tap.times, rate: tap.rate };
+    const samples = tap.blocks.flatMap((block) => Array.from(block));
+    tap.blocks = [];
+    tap.hasSound = false;
+    return { samples, rate: tap.rate };
   };
-  tap.forget = () => { tap.blocks = []; tap.times = []; };
 })();
 """
 
@@ -86,6 +90,16 @@ class Heard:
     paused_s: float
 
 
+def measure(waveform: np.ndarray, rate: int) -> Heard:
+    """Tell sound from silence in (n_samples,) audio."""
+    frame = int(FRAME_S * rate)
+    n_frames = len(waveform) // frame
+    frames = waveform[: n_frames * frame].reshape(n_frames, frame)
+    loud = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) > AUDIBLE)
+    span = int(loud[-1] - loud[0]) + 1 if len(loud) else 0
+    return Heard(frames[loud].ravel(), rate, len(loud) * FRAME_S, (span - len(loud)) * FRAME_S)
+
+
 def find_chromium() -> str:
     """Give the path of the browser; skips the test where there is none."""
     named = os.environ.get("ANTIPHON_CHROMIUM")
@@ -101,7 +115,7 @@ def make_question(folder: Path, words: str, voice: str = "en-us") -> Path:
     if shutil.which("espeak-ng") is None:
         pytest.skip("needs espeak-ng to speak into the fake microphone: install espeak-ng")
     spoken = folder / "spoken.wav"
-    subprocess.run(["espeak-ng", "-v", voice, "-w", str(spoken), words], check=True, timeout=30)
+    subprocess.run(["espeak-ng", "-v", voice, "-w", str(spoken), words], check=True, timeout=120)
     waveform = read_audio(spoken, MIC_RATE)
     pause = np.zeros(MIC_RATE // 2, np.float32)
     path = folder / "microphone.wav"
@@ -129,13 +143,14 @@ class PageDriver:
 
     def __init__(self, browser: Browser, url: str, **context: object) -> None:
         self.context = browser.new_context(permissions=["microphone"], **context)
+        self.context.set_default_timeout(PATIENCE_S * 1000)
         self.page: Page = self.context.new_page()
         self.requests: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.add_init_script(TAP)
         self.page.goto(url)
-        self.page.wait_for_selector("#send", timeout=20_000)
-        self.page.wait_for_selector("#mic button.record", timeout=20_000)
+        self.page.wait_for_selector("#send")
+        self.page.wait_for_selector("#mic button.record")
 
     def type(self, words: str) -> None:
         """Type a question and press Enter."""
@@ -145,19 +160,25 @@ class PageDriver:
     def record(self, seconds: float) -> None:
         """Record from the microphone, stop, send."""
         self.page.click("#mic button.record")
-        self.page.wait_for_selector("#mic .stop-button:visible", timeout=10_000)
+        self.page.wait_for_selector("#mic .stop-button:visible")
         self.page.wait_for_timeout(seconds * 1000)
-        self.page.click("#mic .stop-button:visible")
-        self.page.wait_for_selector("#mic .waveform-container, #mic .component-wrapper")
-        self.page.wait_for_timeout(500)  # the clip is uploaded
+        with self.page.expect_response(lambda response: "/upload" in response.url):
+            self.page.click("#mic .stop-button:visible")
+        self.page.wait_for_timeout(500)
         self.page.click("#send")
 
-    def wait_for_state(self, mood: str, timeout_s: float = 20) -> str:
+    def limit_tokens(self, most: int) -> None:
+        """Set the longest reply in the settings."""
+        self.page.click("#settings button")
+        self.page.fill("#max-tokens input[type=number]", str(most))
+        self.page.press("#max-tokens input[type=number]", "Tab")
+
+    def wait_for_state(self, mood: str, timeout_s: float = PATIENCE_S) -> str:
         """Wait for the status line to be in a mood; returns its words."""
         line = self.page.wait_for_selector(f"#status .state.{mood}", timeout=timeout_s * 1000)
         return line.inner_text()
 
-    def wait_for_text(self, words: str, timeout_s: float = 20) -> None:
+    def wait_for_text(self, words: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for words to stand in the conversation."""
         self.page.locator("#chat").get_by_text(words).last.wait_for(timeout=timeout_s * 1000)
 
@@ -169,7 +190,11 @@ class PageDriver:
         """Count the clips that can be replayed in the conversation."""
         return self.page.locator("#chat .minimal-audio-player").count()
 
-    def wait_until_played(self, timeout_s: float = 30) -> None:
+    def wait_for_sound(self) -> None:
+        """Wait until something can be heard."""
+        self.page.wait_for_function("() => tap.hasSound")
+
+    def wait_until_played(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the player of the reply has reached its end."""
         self.page.wait_for_function(
             "() => [...document.querySelectorAll('#player audio')].some(a => a.ended)",
@@ -179,15 +204,16 @@ class PageDriver:
 
     def heard(self) -> Heard:
         """Take what was played since the last call."""
-        taken = self.page.evaluate("() => { const t = tap.take(); tap.forget(); return t; }")
-        waveform, rate = np.asarray(taken["samples"], np.float32), int(taken["rate"])
-        frame = int(FRAME_S * rate)
-        n_frames = len(waveform) // frame
-        frames = waveform[: n_frames * frame].reshape(n_frames, frame)
-        loud = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) > AUDIBLE)
-        span = int(loud[-1] - loud[0]) + 1 if len(loud) else 0
-        paused_s = (span - len(loud)) * FRAME_S
-        return Heard(frames[loud].ravel(), rate, len(loud) * FRAME_S, paused_s)
+        taken = self.page.evaluate("() => tap.take()")
+        return measure(np.asarray(taken["samples"], np.float32), int(taken["rate"]))
+
+    def last_clip(self) -> Heard:
+        """Fetch the newest clip of the conversation, as a click on its download button would."""
+        link = self.page.locator("#chat a.download-link").last.get_attribute("href")
+        answer = self.page.request.get(link)
+        assert answer.ok, f"{link}: {answer.status}"
+        waveform, rate = soundfile.read(io.BytesIO(answer.body()), dtype="float32")
+        return measure(waveform, rate)
 
     def other_hosts(self, url: str) -> list[str]:
         """Give the requests that went anywhere but to the page's own server."""

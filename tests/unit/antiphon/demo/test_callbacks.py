@@ -4,13 +4,13 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from fake_pipeline import FakePipeline
 
 from antiphon.demo.callbacks import Callbacks, Parts, read_options
 from antiphon.demo.conversation import Conversation
 from antiphon.demo.handlers import TurnHandler
 from antiphon.demo.labels import CHINESE_PHRASES, Phrases
 from antiphon.errors import ConfigError, EngineError
+from tests.fake_pipeline import FakePipeline
 
 SETTINGS = (0.2, 0.8, 2000, -1)
 CHINESE = SimpleNamespace(headers={"accept-language": "zh-CN"})

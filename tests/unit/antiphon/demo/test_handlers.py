@@ -6,7 +6,6 @@ import wave
 
 import numpy as np
 import pytest
-from fake_pipeline import RATE, FakePipeline
 
 from antiphon.audio import read_audio, write_wav
 from antiphon.demo.conversation import Conversation
@@ -14,6 +13,7 @@ from antiphon.demo.handlers import Question, TurnHandler, View, until_stopped, w
 from antiphon.demo.labels import Phrases
 from antiphon.dialogue.events import TextDelta
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from tests.fake_pipeline import RATE, FakePipeline
 
 OPTIONS = TurnOptions(temperature=0.0, seed=3)
 

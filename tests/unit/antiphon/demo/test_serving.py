@@ -5,11 +5,11 @@ import tempfile
 import urllib.request
 
 import pytest
-from fake_pipeline import FakePipeline
 
 from antiphon.config import DemoConfig
 from antiphon.demo.serving import running_page
 from antiphon.demo.ui import PageOptions
+from tests.fake_pipeline import FakePipeline
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import gradio as gr
 import pytest
-from fake_pipeline import FakePipeline
 
 from antiphon.demo import ui
 from antiphon.demo.conversation import Conversation
 from antiphon.demo.ui import PageOptions, build_page
+from tests.fake_pipeline import FakePipeline
 
 
 def component(page, elem_id):
