@@ -27,34 +27,34 @@ def alternatives(phrases: Sequence[str]) -> str:
     return " | ".join(sorted({normalise(phrase) for phrase in phrases}))
 
 
-def answer_grammar() -> str:
-    """Write the grammar of all answers of the domain (JSGF)."""
-    opposites = [word for pair in lexicon.OPPOSITES for word in pair]
+ANSWERS = {
+    "greeting": "<greeting>",
+    "arithmetic": "<number> (plus | minus) <number> is <number>",
+    "calendar": "(after | before) <name> comes <name>",
+    "opposites": "the opposite of <opposite> is <opposite>",
+    "capitals": "the capital of <country> is <city>",
+    "repeat": "<word>+",
+    "count": "<number>+",
+}
+
+
+def answer_grammar(skill: str) -> str:
+    """Write the grammar of the answers of one skill (JSGF)."""
     rules = {
         "unit": alternatives(lexicon.UNITS),
         "digit": alternatives(lexicon.UNITS[1:10]),
         "tens": alternatives(lexicon.TENS),
         "number": "<unit> | <tens> [<digit>]",
         "name": alternatives(lexicon.DAYS + lexicon.MONTHS),
-        "opposite": alternatives(opposites),
+        "opposite": alternatives([word for pair in lexicon.OPPOSITES for word in pair]),
         "country": alternatives([country for country, _ in lexicon.CAPITALS]),
         "city": alternatives([city for _, city in lexicon.CAPITALS]),
         "greeting": alternatives([answer for _, answer in lexicon.GREETINGS]),
         "word": alternatives(lexicon.REPEAT_WORDS),
     }
-    answers = (
-        "<greeting>",
-        "<number> (plus | minus) <number> is <number>",
-        "(after | before) <name> comes <name>",
-        "the opposite of <opposite> is <opposite>",
-        "the capital of <country> is <city>",
-        "<number>+",
-        "<word>+",
-    )
     lines = [f"<{name}> = {body};" for name, body in rules.items()]
-    return "\n".join(
-        ["#JSGF V1.0;", "grammar answers;", *lines, f"public <answer> = {' | '.join(answers)};"]
-    )
+    start = f"public <answer> = {ANSWERS[skill]};"
+    return "\n".join(["#JSGF V1.0;", f"grammar {skill};", *lines, start])
 
 
 class Judge:
@@ -80,11 +80,15 @@ class Judge:
         for word, pronunciation in PRONUNCIATIONS.items():
             if self.decoder.lookup_word(word) is None:
                 self.decoder.add_word(word, pronunciation, False)
-        self.decoder.add_jsgf_string("answers", answer_grammar())
-        self.decoder.activate_search("answers")
+        for skill in ANSWERS:
+            self.decoder.add_jsgf_string(skill, answer_grammar(skill))
 
-    def transcribe(self, waveform: npt.NDArray[np.float32], sample_rate: int) -> str:
-        """Write down (n_samples,) audio as lower-case words; empty when nothing fits."""
+    def transcribe(self, waveform: npt.NDArray[np.float32], sample_rate: int, skill: str) -> str:
+        """Write down an answer of `skill`, (n_samples,) audio; empty when nothing fits.
+
+        The recogniser expects any answer of that skill and knows no more of the question.
+        """
+        self.decoder.activate_search(skill)
         silence = np.zeros(int(PADDING_S * SAMPLE_RATE), np.float32)
         speech = resample(np.asarray(waveform, np.float32), sample_rate, SAMPLE_RATE)
         pcm = float_to_pcm16(np.concatenate([silence, speech, silence]))

@@ -104,24 +104,28 @@ class Examiner:
         self.sample_rate = bundle.decoder.sample_rate
         self.n_seen = 0
 
-    def understand(self, heard: Heard) -> tuple[str | None, bool | None, bool | None]:
+    def understand(self, heard: Heard, skill: str) -> tuple[str | None, bool | None, bool | None]:
         """What the recogniser hears, if the reply shows that, and the same of the synthesiser."""
         self.n_seen += 1
         said = normalise(heard.done.text)
         if (self.n_seen - 1) % self.judge_every or not said:
             return None, None, None
-        understood = self.judge.transcribe(heard.waveform, self.sample_rate)
+        understood = self.judge.transcribe(heard.waveform, self.sample_rate, skill)
         reference = (
             synthesise_text(heard.done.text, Speaking(ANSWER_VOICE)).astype(np.float32) / 32768
         )
-        return understood, understood == said, self.judge.transcribe(reference, SAMPLE_RATE) == said
+        return (
+            understood,
+            understood == said,
+            self.judge.transcribe(reference, SAMPLE_RATE, skill) == said,
+        )
 
     def examine(self, question: Question, heard: Heard) -> AnswerRecord:
         """Compare a reply with what was right."""
         exchange = question.exchange
         spoken = labels_to_text(text_to_labels(exchange.question))
         recognised = self.transcriber.transcribe(torch.tensor(heard.codes))
-        understood, is_understood, is_reference_understood = self.understand(heard)
+        understood, is_understood, is_reference_understood = self.understand(heard, exchange.skill)
         return AnswerRecord(
             group=question.group,
             voice=question.voice,

@@ -41,6 +41,8 @@ from antiphon.training.text_vocabulary import write_text_vocabulary
 
 logger = logging.getLogger(__name__)
 
+LOG_EVERY = 25
+
 
 @dataclass(frozen=True)
 class LmTaskConfig:
@@ -309,7 +311,7 @@ class LmTask:
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
             self.run.step += 1
-            if self.run.step % 25 == 0:
+            if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
                 self.run.log(text_loss=float(text_loss), audio_loss=float(audio_loss))
             if self.run.step % self.config.validate_every == 0:
                 self.validate()

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 SAMPLES_PER_TOKEN = 1280
 HOP = 160
+LOG_EVERY = 25
 POSITION_SCALE = 0.1
 
 
@@ -361,7 +362,7 @@ class TokenizerTask:
 
     def report(self, loss: float, n_used: int) -> None:
         """Log, validate and save when it is time."""
-        if self.run.step % 25 == 0:
+        if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
             self.run.log(loss=loss, codes_in_batch=n_used)
         if self.run.step % self.config.validate_every == 0:
             self.run.log(

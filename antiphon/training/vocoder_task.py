@@ -123,7 +123,7 @@ def vocoder_arguments(config: VocoderTaskConfig) -> dict[str, object]:
 def build_vocoder(config: VocoderTaskConfig) -> HiFTGenerator:
     """Build the vocoder with fresh weights from the config's seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         predictor = ConvRNNF0Predictor(1, N_MELS, config.f0_channels)
         vocoder = HiFTGenerator(**vocoder_arguments(config), f0_predictor=predictor)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -246,7 +246,7 @@ class VocoderTask:
             group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
         losses = self.losses(self.next_batch())
         self.optimizer.zero_grad()
-        losses["total"].backward()  # type: ignore[no-untyped-call]
+        losses["total"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.run.step += 1
