@@ -4,13 +4,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from antiphon.models.base import Waveform
 from antiphon.training import grammar
 from antiphon.training.grammar import Exchange
-from antiphon.training.synthesis import synthesise_text
-from antiphon.training.voices import RESERVED_VOICES, Speaking, training_voice_sample
+from antiphon.training.synthesis import say
+from antiphon.training.voices import RESERVED_VOICES, training_voice_sample
 
 GROUPS = ("reserved", "training")
 
@@ -31,8 +29,7 @@ class Question:
 
     def speak(self) -> Waveform:
         """Synthesise the question, (n_samples,) float32 at 16 kHz."""
-        pcm = synthesise_text(self.exchange.question, Speaking(self.voice))
-        return pcm.astype(np.float32) / 32768
+        return say(self.exchange.question, self.voice)
 
 
 def voices_of(group: str) -> tuple[str, ...]:

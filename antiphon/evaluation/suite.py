@@ -39,8 +39,8 @@ from antiphon.models.base import Waveform
 from antiphon.models.registry import ModelBundle
 from antiphon.training.grammar import normalise
 from antiphon.training.recogniser import edit_distance, labels_to_text, text_to_labels
-from antiphon.training.synthesis import SAMPLE_RATE, require_synthesisers, synthesise_text
-from antiphon.training.voices import ANSWER_VOICE, Speaking
+from antiphon.training.synthesis import SAMPLE_RATE, require_synthesisers, say
+from antiphon.training.voices import ANSWER_VOICE
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 async def ask(pipeline: TurnPipeline, waveform: Waveform) -> Heard:
     """Ask one spoken question in a conversation of its own, greedily."""
-    sound, codes = [np.zeros(0, np.float32)], ()
+    sound: list[Waveform] = [np.zeros(0, np.float32)]
+    codes: tuple[int, ...] = ()
     options = TurnOptions(temperature=0.0, seed=0, max_new_tokens=400)
     turn = UserTurn(waveform=waveform, sample_rate=SAMPLE_RATE)
     async with aclosing(pipeline.respond(Session(), turn, options)) as events:
@@ -111,14 +112,9 @@ class Examiner:
         if (self.n_seen - 1) % self.judge_every or not said:
             return None, None, None
         understood = self.judge.transcribe(heard.waveform, self.sample_rate, skill)
-        reference = (
-            synthesise_text(heard.done.text, Speaking(ANSWER_VOICE)).astype(np.float32) / 32768
-        )
-        return (
-            understood,
-            understood == said,
-            self.judge.transcribe(reference, SAMPLE_RATE, skill) == said,
-        )
+        reference = say(heard.done.text, ANSWER_VOICE)
+        of_reference = self.judge.transcribe(reference, SAMPLE_RATE, skill)
+        return understood, understood == said, of_reference == said
 
     def examine(self, question: Question, heard: Heard) -> AnswerRecord:
         """Compare a reply with what was right."""

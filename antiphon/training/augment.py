@@ -22,8 +22,8 @@ def coloured_noise(n: int, rng: np.random.Generator) -> Float32:
     """Draw noise with a random spectral slope (white to brown), (n,) of unit power."""
     slope = rng.uniform(0.0, 1.0)
     white = rng.standard_normal(n, dtype=np.float32)
-    noise = shape_spectrum(white, lambda frequency: np.maximum(frequency, 20.0) ** -slope)
-    return noise / (noise.std() + 1e-9)
+    noise = shape_spectrum(white, lambda f: np.maximum(f, np.float32(20)) ** np.float32(-slope))
+    return noise / np.float32(noise.std() + 1e-9)
 
 
 def add_noise(waveform: Float32, rng: np.random.Generator) -> Float32:

@@ -86,7 +86,7 @@ def export_language_model(model: GlmForCausalLM, out: Path) -> None:
     if len(shards) == 1:
         save_file(shards[0], out / "model.safetensors", metadata={"format": "pt"})
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_file(shard, out / name, metadata={"format": "pt"})

@@ -175,8 +175,9 @@ class LmTask:
         self.tokenizer = GlmTextTokenizer.from_pretrained(config.out)
         self.generator = torch.Generator().manual_seed(config.seed)
         with torch.random.fork_rng():
-            torch.random.default_generator.manual_seed(config.seed)
-            self.model = GlmForCausalLM(glm_config(config, self.tokenizer)).to(config.device)
+            torch.default_generator.manual_seed(config.seed)
+            self.model = GlmForCausalLM(glm_config(config, self.tokenizer))
+        self.model.to(torch.device(config.device))  # type: ignore[arg-type]
         if config.device == "cpu":
             self.model.set_attn_implementation("eager")  # faster than SDPA on short rows, measured
         start_from_codebook(self.model, codebook, self.tokenizer.layout.audio_0, self.generator)
@@ -268,8 +269,8 @@ class LmTask:
         longest = max(map(len, prompts))
         ids = torch.tensor([[layout.stop[0]] * (longest - len(p)) + p for p in prompts])
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-        self.model.eval()
-        out = self.model.generate(
+        self.model.train(False)
+        out = self.model.generate(  # type: ignore[misc]
             ids,
             attention_mask=mask,
             do_sample=False,

@@ -126,9 +126,8 @@ def synthesise_text(text: str, speaking: Speaking, sample_rate: int = SAMPLE_RAT
         command = command_for(text, speaking, out)
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
         if done.returncode != 0 or not out.exists():
-            raise AntiphonError(
-                f"{command[0]} ({speaking.voice}) failed to say {text!r}: {done.stderr.decode(errors='replace')[:200]}"
-            )
+            reason = done.stderr.decode(errors="replace")[:200]
+            raise AntiphonError(f"{command[0]} ({speaking.voice}) failed to say {text!r}: {reason}")
         samples, rate = soundfile.read(out, dtype="float32")
     samples = soxr.resample(samples, rate * speaking.warp, sample_rate)
     samples = trim_silence(samples, 0.06, sample_rate)
@@ -136,6 +135,11 @@ def synthesise_text(text: str, speaking: Speaking, sample_rate: int = SAMPLE_RAT
     if peak < 1e-3 or len(samples) < sample_rate // 20:
         raise AntiphonError(f"{speaking.voice} said nothing for {text!r}")
     return (samples * (PEAK / peak) * 32767).astype(np.int16)
+
+
+def say(text: str, voice: str) -> npt.NDArray[np.float32]:
+    """Say `text` in the plain voice "engine:name", (n_samples,) float32 at 16 kHz."""
+    return synthesise_text(text, Speaking(voice)).astype(np.float32) / np.float32(32768)
 
 
 def plan_corpus(config: DataTaskConfig) -> list[Utterance]:

@@ -167,7 +167,7 @@ class TokenizerTask:
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         with torch.random.fork_rng():
-            torch.random.default_generator.manual_seed(config.seed)
+            torch.default_generator.manual_seed(config.seed)
             self.model = TokenizerModel(config).to(config.device)
         with torch.no_grad():
             positions = self.model.encoder.embed_positions.weight.mul_(POSITION_SCALE)

@@ -74,7 +74,7 @@ class VoiceStore:
         self, utterances: range, batch: int, n_frames: int, generator: torch.Generator
     ) -> VocoderBatch:
         """Draw random pieces of `n_frames` frames."""
-        pieces = []
+        pieces: list[dict[str, npt.NDArray[np.float32]]] = []
         while len(pieces) < batch:
             draws = torch.rand(2, generator=generator)
             utterance = utterances[int(draws[0] * len(utterances))]

@@ -10,8 +10,8 @@ from antiphon.evaluation import questions, report
 from antiphon.evaluation.judge import Judge
 from antiphon.training import grammar
 from antiphon.training.grammar import SKILLS
-from antiphon.training.synthesis import synthesise_text
-from antiphon.training.voices import ANSWER_VOICE, RESERVED_VOICES, Speaking
+from antiphon.training.synthesis import say
+from antiphon.training.voices import ANSWER_VOICE, RESERVED_VOICES
 
 
 def record(**changes):
@@ -49,7 +49,7 @@ def test_the_judge_understands_the_synthesiser(judge, skill):
     heard = 0
     for _ in range(3):
         answer = grammar.draw(rng, skill).answer
-        speech = synthesise_text(answer, Speaking(ANSWER_VOICE)).astype(np.float32) / 32768
+        speech = say(answer, ANSWER_VOICE)
         heard += judge.transcribe(speech, 16_000, skill) == grammar.normalise(answer)
     assert heard >= 2
 
