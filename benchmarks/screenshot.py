@@ -110,6 +110,7 @@ def take_picture(url: str, clip: Path, options: argparse.Namespace) -> None:
         page.set_default_timeout(PATIENCE_MS)
         page.goto(url)
         converse(page, clip, options.type)
+        page.click("#mic .source-selection button >> nth=1")  # back to the microphone
         page.mouse.move(0, 0)
         page.wait_for_timeout(1500)
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -50,8 +50,7 @@ TAP = """
   tap.rate = context.sampleRate;
   const module = URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
   const ready = context.audioWorklet.addModule(module);
-  document.addEventListener('play', async (event) => {
-    const element = event.target;
+  const listen = async (element) => {
     if (seen.has(element)) return;
     seen.add(element);
     const source = context.createMediaElementSource(element);
@@ -62,7 +61,10 @@ TAP = """
       tap.hasSound ||= message.data.some((sample) => Math.abs(sample) > 0.01);
     };
     source.connect(node).connect(context.destination);
-  }, true);
+  };
+  document.addEventListener('play', (event) => listen(event.target), true);
+  const play = HTMLMediaElement.prototype.play;  // players in a shadow tree send no event out
+  HTMLMediaElement.prototype.play = function () { listen(this); return play.call(this); };
   tap.take = () => {
     const samples = tap.blocks.flatMap((block) => Array.from(block));
     tap.blocks = [];

@@ -41,7 +41,11 @@ CSS = """
 
 # Sounds on the page fall silent in the browser itself, before the server hears of it.
 SILENCE = """(...values) => {
-  document.querySelectorAll('audio').forEach(audio => audio.pause());
+  const hush = (root) => root.querySelectorAll('*').forEach((element) => {
+    if (element instanceof HTMLMediaElement) element.pause();
+    if (element.shadowRoot) hush(element.shadowRoot);
+  });
+  hush(document);
   return values;
 }"""
 
