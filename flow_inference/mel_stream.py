@@ -88,7 +88,7 @@ class MelStream:
     def push(self, tokens: list[int]) -> list[Tensor]:
         """Take tokens; return the frames that became final, (80, n) for each block completed."""
         self._tokens += tokens
-        found = []
+        found: list[Tensor] = []
         while True:
             stop = self._n_decoded + self._options.schedule.size(self._n_blocks)
             if stop > len(self._tokens):

@@ -9,29 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from cosyvoice.hifigan.generator import HiFTGenerator, ResBlock
+from cosyvoice.hifigan.generator import HiFTGenerator
 from cosyvoice.hifigan.source import SourceDraws
-
-
-def _reach(block: ResBlock) -> int:
-    """Steps on each side that an output of a ResBlock depends on."""
-    pairs = zip(block.convs1, block.convs2, strict=True)
-    return sum(int(first.padding) + int(second.padding) for first, second in pairs)
-
-
-def context_frames(hift: HiFTGenerator) -> int:
-    """Mel frames on each side that a sample depends on, given the excitation."""
-    step = hift.stft_hop  # samples a step at the current layer, from the last one backwards
-    reach = hift.n_fft // 2 + 3 * step
-    deepest = 0
-    for stage in reversed(range(hift.n_upsamples)):
-        blocks = hift.resblocks[stage * hift.n_kernels : (stage + 1) * hift.n_kernels]
-        reach += (1 + max(_reach(block) for block in blocks)) * step  # 1: reflection, upsampling
-        source = (_reach(hift.source_resblocks[stage]) + 2) * step + hift.n_fft
-        deepest = max(deepest, reach + source)
-        step *= hift.ups[stage].stride
-        reach += step
-    return math.ceil(max(reach + 3 * step, deepest) / hift.hop_length)
 
 
 class VocoderStream:
@@ -45,8 +24,8 @@ class VocoderStream:
     def __init__(self, hift: HiFTGenerator, seed: int) -> None:
         self._hift = hift
         self._hop = hift.hop_length
-        self._context = context_frames(hift)
-        self._f0_context = 5 if hift.f0_predictor is None else hift.f0_predictor.context_frames
+        self._context = hift.context_frames
+        self._f0_context = hift.f0_context_frames
         self._generator = torch.Generator().manual_seed(seed)
         n_harmonics = hift.m_source.n_harmonics
         uniform = torch.rand(1, n_harmonics, 1, generator=self._generator)

@@ -4,12 +4,14 @@ Sources: Kaneko et al., "iSTFTNet" (arXiv 2203.02395); Li et al., "HiFTNet" (arX
 Snake activation from Ziyin et al. (arXiv 2006.08195). Names are those of published checkpoints.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
 from cosyvoice.hifigan.source import SourceDraws, SourceModuleHnNSF, draw_source
 from cosyvoice.hifigan.weight_norm import (
     WeightNormConv1d,
@@ -42,6 +44,7 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         half = (kernel_size - 1) // 2
+        self.reach = sum(half * dilation + half for dilation in dilations)
         self.convs1 = nn.ModuleList(
             WeightNormConv1d(channels, channels, kernel_size, padding=half * d, dilation=d)
             for d in dilations
@@ -77,6 +80,10 @@ class HiFTGenerator(nn.Module):
         lrelu_slope: Slope of the leaky ReLU before each upsampling.
         audio_limit: Largest absolute sample.
         f0_predictor: Module from mel (B, C, T) to f0 (B, T).
+
+    Attributes:
+        hop_length: Samples a mel frame.
+        context_frames: Mel frames on each side that a sample depends on, given the excitation.
     """
 
     def __init__(
@@ -131,6 +138,7 @@ class HiFTGenerator(nn.Module):
         )
         self.conv_post = WeightNormConv1d(widths[-1], self.n_fft + 2, 7, padding=3)
         self.f0_predictor = f0_predictor
+        self.context_frames = _context_frames(self, upsample_rates)
         window = torch.hann_window(self.n_fft, periodic=True)
         self.register_buffer("stft_window", window, persistent=False)
 
@@ -139,6 +147,12 @@ class HiFTGenerator(nn.Module):
     def remove_weight_norm(self) -> None:
         """Fix all weights for inference; afterwards the official state dict no longer loads."""
         remove_weight_norm(self)
+
+    @property
+    def f0_context_frames(self) -> int:
+        """Mel frames on each side that one f0 value depends on."""
+        predictor = self.f0_predictor
+        return predictor.context_frames if isinstance(predictor, ConvRNNF0Predictor) else 0
 
     def predict_f0(self, mel: Tensor) -> Tensor:
         """Predict f0 in Hz, (B, T), from a mel (B, C, T)."""
@@ -261,3 +275,25 @@ def _source_downs(channels: int, widths: list[int], rates: Sequence[int]) -> nn.
         else:
             layers.append(nn.Conv1d(channels, width, 2 * stride, stride, padding=stride // 2))
     return layers
+
+
+def _context_frames(model: HiFTGenerator, rates: Sequence[int]) -> int:
+    """Follow what a sample depends on from the inverse STFT back to the mel; in mel frames."""
+    step = model.stft_hop  # samples a step of the current layer
+    reach = model.n_fft // 2 + 3 * step
+    furthest = 0
+    for stage in reversed(range(model.n_upsamples)):
+        blocks = model.resblocks[stage * model.n_kernels : (stage + 1) * model.n_kernels]
+        reach += (1 + max(_reach(block) for block in blocks)) * step  # 1: the reflected frame
+        source = (_reach(model.source_resblocks[stage]) + 2) * step + model.n_fft
+        furthest = max(furthest, reach + source)
+        step *= rates[stage]
+        reach += step
+    return math.ceil(max(reach + 3 * step, furthest) / model.hop_length)
+
+
+def _reach(block: nn.Module) -> int:
+    """Steps on each side that an output of a ResBlock depends on."""
+    if not isinstance(block, ResBlock):
+        raise TypeError(f"expected a ResBlock, got {type(block).__name__}")
+    return block.reach

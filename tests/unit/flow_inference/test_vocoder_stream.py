@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
 from cosyvoice.hifigan.generator import HiFTGenerator
-from flow_inference.vocoder_stream import VocoderStream, context_frames
+from flow_inference.vocoder_stream import VocoderStream
 
 SHAPES = {
     "official": {"upsample_rates": (8, 8), "upsample_kernel_sizes": (16, 16)},
@@ -54,7 +54,7 @@ def in_pieces(hift: HiFTGenerator, mel: Tensor, sizes: list[int]) -> Tensor:
 
 
 def test_context_of_the_official_shape() -> None:
-    assert context_frames(build("official")) <= 16
+    assert build("official").context_frames <= 16
 
 
 @given(st.lists(st.integers(0, 60), max_size=8))
@@ -70,7 +70,7 @@ def test_pieces_equal_the_whole(sizes: list[int]) -> None:
 
 def test_context_is_not_too_short(hift: HiFTGenerator) -> None:
     """A change of the mel beyond the context leaves a sample alone."""
-    context = context_frames(hift)
+    context = hift.context_frames
     mel = torch.zeros(1, 80, 3 * context + 4)
     source = torch.randn(1, 1, mel.shape[2] * 256, generator=torch.Generator().manual_seed(8))
     changed, changed_source = mel.clone(), source.clone()
