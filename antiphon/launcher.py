@@ -5,6 +5,7 @@ Both are child processes; when one dies, or on Ctrl-C, both are stopped. Knows n
 
 import argparse
 import http.client
+import math
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ PROBE_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 10.0
 SPEECH_FLAGS = ("tokenizer_path", "flow_path")
+WEIGHT_FLAGS = ("model_path", *SPEECH_FLAGS)  # may name weights that are downloaded first
 SHARED_FLAGS = ("model_path", "device")
 
 
@@ -285,9 +287,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=START_TIMEOUT_S,
         metavar="SECONDS",
-        help="how long loading may take (default: %(default)g)",
+        help=f"how long loading may take (default: {START_TIMEOUT_S:g}; any time for other weights)",
     )
     return parser
 
@@ -333,10 +334,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("ffmpeg is not installed: replies play only when complete (apt-get install ffmpeg).")
     services = plan(options)
     say("Loading the models ...")
+    has_other_weights = bool(flags_for(options, WEIGHT_FLAGS))
     run_services(
         services,
         welcome=f"Open {services[-1].url} in a browser. Ctrl-C stops.",
-        is_verbose=options.verbose,
-        timeout_s=options.timeout,
+        is_verbose=options.verbose or has_other_weights,  # downloads show their progress
+        timeout_s=options.timeout or (math.inf if has_other_weights else START_TIMEOUT_S),
     )
     return 0

@@ -220,6 +220,29 @@ def test_wrong_addresses_are_refused(
     assert pids == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "timeout_s", "is_verbose"),
+    [
+        ([], launcher.START_TIMEOUT_S, False),
+        (["--timeout", "7", "--verbose"], 7.0, True),
+        (["--model-path", "some/model"], float("inf"), True),
+    ],
+)
+def test_other_weights_may_take_their_time(
+    arguments: list[str],
+    timeout_s: float,
+    is_verbose: bool,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+    monkeypatch.setattr(launcher, "run_services", lambda *_, **options: calls.append(options))
+    ports = ["--port", str(free_port()), "--server-port", str(free_port())]
+    assert launcher.main([*ports, *arguments]) == 0
+    assert [call["timeout_s"] for call in calls] == [timeout_s]
+    assert [call["is_verbose"] for call in calls] == [is_verbose]
+
+
 def test_unknown_flags_are_refused() -> None:
     with pytest.raises(SystemExit, match="2"):
         launcher.main(["--prot", "80"])
@@ -252,7 +275,7 @@ def test_the_programs_know_the_flags(module: str, repo_root: Path) -> None:
         [*service.command, "--help"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONPATH": search_path},
     )
