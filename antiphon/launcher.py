@@ -288,7 +288,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help=f"how long loading may take (default: {START_TIMEOUT_S:g}; any time for other weights)",
+        help=f"how long loading may take (default: {START_TIMEOUT_S:g}, none for other weights)",
     )
     return parser
 
