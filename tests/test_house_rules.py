@@ -52,6 +52,15 @@ def python_files(root: Path) -> Iterator[Path]:
         yield from (root / folder).rglob("*.py")
 
 
+@pytest.fixture(scope="module")
+def sources(repo_root: Path) -> list[Source]:
+    """Every Python file of the repository."""
+    return [
+        Source(path.relative_to(repo_root).as_posix(), path.read_text("utf-8"))
+        for path in sorted(python_files(repo_root))
+    ]
+
+
 def repository_files(root: Path) -> list[Path]:
     """Files that git tracks or would track."""
     if shutil.which("git") is None or not (root / ".git").exists():
@@ -64,12 +73,8 @@ def repository_files(root: Path) -> list[Path]:
     return [path for path in files if path.is_file()]
 
 
-def test_every_file_keeps_the_rules(repo_root: Path) -> None:
-    breaches = [
-        breach
-        for path in sorted(python_files(repo_root))
-        for breach in check(Source(path.relative_to(repo_root).as_posix(), path.read_text("utf-8")))
-    ]
+def test_every_file_keeps_the_rules(sources: list[Source]) -> None:
+    breaches = [breach for source in sources for breach in check(source)]
     assert not breaches, "\n" + "\n".join(breaches)
 
 
@@ -128,9 +133,7 @@ def test_packages_have_no_gaps(repo_root: Path) -> None:
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []
 
 
-def test_modules_do_not_import_each_other_in_a_circle(repo_root: Path) -> None:
-    sources = [Source(p.relative_to(repo_root).as_posix(), p.read_text("utf-8"))
-               for p in python_files(repo_root)]  # fmt: skip
+def test_modules_do_not_import_each_other_in_a_circle(sources: list[Source]) -> None:
     assert house_rules.find_cycle(sources) is None
 
 
