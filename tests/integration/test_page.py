@@ -102,7 +102,7 @@ def test_error_is_said_in_words_and_nothing_is_lost(page, pipeline):
 
 
 def test_stop_silences_at_once_and_clear_empties(page, pipeline):
-    pipeline.n_chunks, pipeline.chunk_s = 120, 0.5
+    pipeline.n_chunks, pipeline.chunk_s, pipeline.pace_s = 120, 0.5, 0.2
     page.type("tell me everything")
     page.wait_for_sound()
     page.page.click("#stop")
@@ -112,7 +112,7 @@ def test_stop_silences_at_once_and_clear_empties(page, pipeline):
     assert page.heard().audible_s == 0.0
     page.page.locator("#chat").get_by_text("■ Stopped").wait_for()
     assert page.n_players() == 1
-    pipeline.n_chunks, pipeline.chunk_s = 8, 0.4
+    pipeline.n_chunks, pipeline.chunk_s, pipeline.pace_s = 8, 0.4, 0.05
     page.type("and again")
     page.wait_for_state("done")
     assert len(page.bubbles()) == 4
