@@ -104,7 +104,7 @@ class MelStream:
 
     def _decode_until(self, stop: int, is_last: bool) -> Tensor:
         """Decode the block that ends before token `stop`; return its final frames."""
-        start = self._options.context_start(self._n_decoded)
+        start = self._window_start()
         first, last = self._clock.frames(start), self._clock.frames(stop)
         self._forget_before(first)
         self._draw_noise_until(last)
@@ -116,6 +116,14 @@ class MelStream:
         self._mel = torch.cat([self._mel, final], dim=1)
         self._n_decoded, self._n_blocks = stop, self._n_blocks + 1
         return final
+
+    def _window_start(self) -> int:
+        """First token of the next window: it has to reach back over the frames held back."""
+        start = self._options.context_start(self._n_decoded)
+        n_final = self._origin + self._mel.shape[1]
+        while self._clock.frames(start) > n_final:
+            start = max(0, start - self._options.align_tokens)
+        return start
 
     def _forget_before(self, frame: int) -> None:
         """Drop mel and noise of frames before `frame`."""

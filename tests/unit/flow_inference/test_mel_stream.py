@@ -54,10 +54,10 @@ def test_all_frames_come_whatever_the_calls(n_tokens: int, sizes: list[int]) -> 
     assert torch.equal(mel, at_once)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 40))
-@settings(deadline=None, max_examples=40)
-def test_noise_belongs_to_its_frame(sizes: list[int], overlap: int) -> None:
-    options = StreamOptions(BlockSchedule(tuple(sizes)), 20, overlap)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 40), st.integers(0, 40))
+@settings(deadline=None, max_examples=60)
+def test_noise_belongs_to_its_frame(sizes: list[int], overlap: int, context: int) -> None:
+    options = StreamOptions(BlockSchedule(tuple(sizes)), context, overlap)
     mel, _ = run([list(range(90))], options)
     whole, _ = run([list(range(90))], StreamOptions(BlockSchedule((1000,))))
     assert torch.allclose(mel, whole, atol=1e-6)
