@@ -269,8 +269,15 @@ def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: b
 
 
 def attention_mask(groups: Tensor) -> Tensor:
-    """Who sees whom in groups (B, L): (B, 1, L, L) bool, True where the query sees the key."""
+    """Who sees whom in groups (B, L): (B, 1, L, L) float32, 0 where the query sees the key.
+
+    Elsewhere the lowest float, added to the scores: a mask of booleans would be added as 0 and 1 by
+    attention that is computed plainly, and hide nothing.
+    """
     length = groups.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
     same = groups[:, :, None] == groups[:, None, :]
-    return (earlier & (same | (groups[:, None, :] == 0)))[:, None]
+    seen = (earlier & (same | (groups[:, None, :] == 0)))[:, None]
+    return torch.zeros(seen.shape, device=groups.device).masked_fill(
+        ~seen, torch.finfo(torch.float32).min
+    )

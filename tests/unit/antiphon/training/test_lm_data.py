@@ -73,7 +73,8 @@ def test_number_words_become_digits(plain, typed):
     assert lm_data.words_to_digits(plain) == typed
 
 
-def test_packed_exchanges_do_not_see_each_other(builder, tokenizer):
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_packed_exchanges_do_not_see_each_other(builder, tokenizer, attention):
     layout = tokenizer.layout
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -84,6 +85,7 @@ def test_packed_exchanges_do_not_see_each_other(builder, tokenizer):
                 max_position_embeddings=256, pad_token_id=layout.stop[0],
             )
         ).eval()  # fmt: skip
+    model.set_attn_implementation(attention)
     prefix = [*layout.prefix, layout.system]
     segments = [
         builder.spoken_question(codes(1, 2, 3), "four", codes(4, 5)),
