@@ -21,6 +21,7 @@ from flow_inference import AudioDecoder, BlockSchedule, StreamOptions
 from flow_inference.mel_stream import FlowWindow, MelStream
 
 WHOLE = 10_000
+Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)

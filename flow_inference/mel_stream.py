@@ -119,11 +119,12 @@ class MelStream:
 
     def _window_start(self) -> int:
         """First token of the next window: it has to reach back over the frames held back."""
-        start = self._options.context_start(self._n_decoded)
         n_final = self._origin + self._mel.shape[1]
-        while self._clock.frames(start) > n_final:
-            start = max(0, start - self._options.align_tokens)
-        return start
+        latest = self._n_decoded
+        while self._clock.frames(latest) > n_final:
+            latest -= 1
+        aligned = latest - latest % self._options.align_tokens
+        return min(aligned, self._options.context_start(self._n_decoded))
 
     def _forget_before(self, frame: int) -> None:
         """Drop mel and noise of frames before `frame`."""
