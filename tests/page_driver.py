@@ -1,5 +1,6 @@
 """A headless browser with a fake microphone and a tap on whatever the page plays."""
 
+import base64
 import io
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from antiphon.audio import read_audio, write_wav
+from antiphon.audio import pcm16_to_float, read_audio, resample, write_wav
 
 FLAGS = (
     "--headless=new",
@@ -31,20 +32,25 @@ FLAGS = (
 )
 MIC_RATE = 48_000
 PATIENCE_S = 90.0  # nothing takes this long but on a machine that is starved
-FRAME_S = 0.01
-AUDIBLE = 0.003  # RMS of a frame that counts as sound
+BLOCK = 128  # samples that an audio worklet gets at once
+QUIET = 0.001  # a block with no sample above this is silence
 
 # Every media element that plays is sent through a worklet which hands its samples over, so that a
 # test can ask what was heard.
-TAP = """
+TAP = (
+    f"const QUIET = {QUIET};"
+    + """
 (() => {
   const code = `registerProcessor('tap', class extends AudioWorkletProcessor {
     process(inputs) {
-      if (inputs[0][0]) this.port.postMessage(inputs[0][0].slice());
+      const block = inputs[0][0];
+      if (block && block.some((sample) => Math.abs(sample) > ${QUIET})) {
+        this.port.postMessage(block.slice());
+      }
       return true;
     }
   })`;
-  const tap = window.tap = { blocks: [], rate: 0, hasSound: false };
+  const tap = window.tap = { blocks: [], rate: 0 };
   const seen = new WeakSet();
   const context = new AudioContext();
   tap.rate = context.sampleRate;
@@ -56,50 +62,42 @@ TAP = """
     const source = context.createMediaElementSource(element);
     await ready;
     const node = new AudioWorkletNode(context, 'tap');
-    node.port.onmessage = (message) => {
-      tap.blocks.push(message.data);
-      tap.hasSound ||= message.data.some((sample) => Math.abs(sample) > 0.01);
-    };
+    node.port.onmessage = (message) => tap.blocks.push(message.data);
     source.connect(node).connect(context.destination);
   };
   document.addEventListener('play', (event) => listen(event.target), true);
   const play = HTMLMediaElement.prototype.play;  // players in a shadow tree send no event out
   HTMLMediaElement.prototype.play = function () { listen(this); return play.call(this); };
   tap.take = () => {
-    const samples = tap.blocks.flatMap((block) => Array.from(block));
-    tap.blocks = [];
-    tap.hasSound = false;
-    return { samples, rate: tap.rate };
+    const blocks = tap.blocks.splice(0);
+    const samples = new Int16Array(blocks.length * 128);
+    blocks.forEach((block, n) => samples.set(block.map((sample) => sample * 32767), n * 128));
+    const bytes = new Uint8Array(samples.buffer);
+    let text = '';
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    return { samples: btoa(text), rate: tap.rate };
   };
 })();
 """
+)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the page played.
+    """What could be heard, without the silence around and within.
 
     Attributes:
-        waveform: (n_samples,) all that was audible, joined, at `rate` Hz.
+        waveform: (n_samples,) at `rate` Hz.
         rate: Sample rate in Hz.
-        audible_s: Seconds of sound.
-        paused_s: Seconds of silence between the first and the last sound.
     """
 
     waveform: np.ndarray
     rate: int
-    audible_s: float
-    paused_s: float
 
-
-def measure(waveform: np.ndarray, rate: int) -> Heard:
-    """Tell sound from silence in (n_samples,) audio."""
-    frame = int(FRAME_S * rate)
-    n_frames = len(waveform) // frame
-    frames = waveform[: n_frames * frame].reshape(n_frames, frame)
-    loud = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) > AUDIBLE)
-    span = int(loud[-1] - loud[0]) + 1 if len(loud) else 0
-    return Heard(frames[loud].ravel(), rate, len(loud) * FRAME_S, (span - len(loud)) * FRAME_S)
+    @property
+    def audible_s(self) -> float:
+        """Seconds of sound."""
+        return len(self.waveform) / self.rate
 
 
 def find_chromium() -> str:
@@ -194,7 +192,7 @@ class PageDriver:
 
     def wait_for_sound(self) -> None:
         """Wait until something can be heard."""
-        self.page.wait_for_function("() => tap.hasSound")
+        self.page.wait_for_function("() => tap.blocks.length > 0")
 
     def wait_until_played(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the player of the reply has reached its end."""
@@ -207,7 +205,8 @@ class PageDriver:
     def heard(self) -> Heard:
         """Take what was played since the last call."""
         taken = self.page.evaluate("() => tap.take()")
-        return measure(np.asarray(taken["samples"], np.float32), int(taken["rate"]))
+        samples = np.frombuffer(base64.b64decode(taken["samples"]), np.int16)
+        return Heard(pcm16_to_float(samples), int(taken["rate"]))
 
     def last_clip(self) -> Heard:
         """Fetch the newest clip of the conversation, as a click on its download button would."""
@@ -215,7 +214,9 @@ class PageDriver:
         answer = self.page.request.get(link)
         assert answer.ok, f"{link}: {answer.status}"
         waveform, rate = soundfile.read(io.BytesIO(answer.body()), dtype="float32")
-        return measure(waveform, rate)
+        waveform = resample(waveform, rate, MIC_RATE)
+        blocks = waveform[: len(waveform) // BLOCK * BLOCK].reshape(-1, BLOCK)
+        return Heard(blocks[np.abs(blocks).max(axis=1) > QUIET].ravel(), MIC_RATE)
 
     def other_hosts(self, url: str) -> list[str]:
         """Give the requests that went anywhere but to the page's own server."""

@@ -106,11 +106,10 @@ def test_stop_silences_at_once_and_clear_empties(page, pipeline):
     page.type("tell me everything")
     page.wait_for_sound()
     page.page.click("#stop")
-    page.page.wait_for_timeout(300)
-    page.heard()
-    page.page.wait_for_timeout(700)
-    assert page.heard().audible_s == 0.0
     page.page.locator("#chat").get_by_text("■ Stopped").wait_for()
+    assert page.heard().audible_s < 10.0  # of 60
+    page.page.wait_for_timeout(1000)
+    assert page.heard().audible_s == 0.0
     assert page.n_players() == 1
     pipeline.n_chunks, pipeline.chunk_s, pipeline.pace_s = 8, 0.4, 0.05
     page.type("and again")
