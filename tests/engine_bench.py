@@ -1,0 +1,65 @@
+"""Runs tests against an engine on the tiny random model."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from antiphon.engine.generation import ModelRunner
+from antiphon.engine.local_engine import LocalEngine
+from tests.tiny_glm import (
+    GREEDY,
+    VOCAB_SIZE,
+    make_engine,
+    make_tiny_glm,
+)
+
+ENDLESS = replace(GREEDY, max_new_tokens=10**9)
+
+
+def run_with_engine(
+    test: Callable[[LocalEngine], Awaitable[None]], max_concurrent: int = 4, max_queue: int = 8
+) -> None:
+    """Run an asynchronous test with an engine that is closed afterwards, within 50 s."""
+
+    async def body() -> None:
+        engine = make_engine(max_concurrent, max_queue)
+        try:
+            await asyncio.wait_for(test(engine), 50)
+        finally:
+            await engine.close()
+
+    asyncio.run(body())
+
+
+def greedy_by_hand(prompt: list[int], n: int) -> list[int]:
+    """Continue a prompt without any cache, one full pass a token."""
+    model, ids = make_tiny_glm(), list(prompt)
+    with torch.inference_mode():
+        for _ in range(n):
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def random_prompt(seed: int, length: int = 12) -> list[int]:
+    return [random.Random(seed * 1000 + i).randrange(VOCAB_SIZE) for i in range(length)]
+
+
+@contextmanager
+def slow_model(engine: LocalEngine, delay_s: float) -> Iterator[list[int]]:
+    """Make every model call take `delay_s`; gives the list of call lengths."""
+    runner: ModelRunner = engine._scheduler._runner
+    run, calls = runner.run, []
+
+    def slow_run(token_ids: list[int], cache: object) -> torch.Tensor:
+        calls.append(len(token_ids))
+        time.sleep(delay_s)
+        return run(token_ids, cache)  # type: ignore[arg-type]
+
+    runner.run = slow_run  # type: ignore[method-assign,assignment]
+    yield calls
+    runner.run = run  # type: ignore[method-assign]
