@@ -191,16 +191,22 @@ def require_file(path: str | Path) -> Path:
     """Check that a weight file is there and is the data itself.
 
     Raises:
-        CheckpointError: If it is missing or only a Git LFS pointer.
+        CheckpointError: If it is missing, may not be read or is only a Git LFS pointer.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; expected a weight file")
-    with path.open("rb") as file:
-        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            raise CheckpointError(
-                f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in its folder"
-            )
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror or error}; let this user read it"
+        ) from error
+    if start == _LFS_POINTER:
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in its folder"
+        )
     return path
 
 

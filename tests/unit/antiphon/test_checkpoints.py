@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,3 +198,17 @@ def test_file_instead_of_folder(tmp_path):
     path.touch()
     with pytest.raises(CheckpointError, match="is a file; expected a checkpoint folder"):
         resolve_checkpoint(path)
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(1)}, path)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # file modes do not bind root
+    with pytest.raises(CheckpointError, match="model.safetensors cannot be read: Permission"):
+        load_weights(path)
