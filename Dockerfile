@@ -27,7 +27,7 @@ RUN set -eu; \
     esac
 RUN pip install -r /wheels/requirements.txt
 COPY . /source
-RUN pip install --no-deps /source
+RUN chmod -R a+rX /source && pip install --no-deps /source
 
 FROM ${BASE}
 RUN apt-get update \
