@@ -22,6 +22,7 @@ from flow_inference.vocoder_stream import VocoderStream
 logger = logging.getLogger(__name__)
 
 DEFAULT_VOICE = "default"
+CONFIG_NAME = "config.yaml"
 MAX_AT_ONCE = 375
 """Tokens (30 s) up to which `decode` takes a single block; its cost grows with their square."""
 LONG_SCHEDULE = BlockSchedule((250, 100))
@@ -62,7 +63,9 @@ class AudioDecoder:
             ConfigError: If config.yaml asks for anything that is not ours to build.
         """
         folder = resolve_checkpoint(name_or_folder)
-        parts = load_decoder_config(folder / "config.yaml")
+        if not (folder / CONFIG_NAME).is_file():
+            raise CheckpointError(f"{folder} has no {CONFIG_NAME}; expected a decoder checkpoint")
+        parts = load_decoder_config(folder / CONFIG_NAME)
         _load(parts.flow, folder / "flow.pt")
         _load(parts.hift, folder / "hift.pt")
         parts.hift.remove_weight_norm()
