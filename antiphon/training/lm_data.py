@@ -24,6 +24,7 @@ from antiphon.training.data import Record
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
 LISTENING_SHARE = 0.5
+SILENT_TYPED = 0.9
 Codes = npt.NDArray[np.int16]
 
 
@@ -132,20 +133,24 @@ class SegmentBuilder:
 
     def silent_question(self, codes: Codes, answer: str) -> Segment:
         """A spoken question with the text of its answer; what follows the text stays open."""
-        segment = self.segment(self.heard(codes), REPLY_MODE, self.tokenizer.encode(answer))
-        return Segment(segment.ids, [*segment.targets[:-1], NO_TARGET])
+        return leave_open(
+            self.segment(self.heard(codes), REPLY_MODE, self.tokenizer.encode(answer))
+        )
 
     def transcription(self, codes: Codes, text: str) -> Segment:
         """Speech to be written down."""
         return self.segment(self.heard(codes), TRANSCRIPTION_MODE, self.tokenizer.encode(text))
 
-    def typed_question(self, question: str, answer: str, answer_codes: Codes) -> Segment:
-        """A typed question with its spoken answer."""
-        return self.segment(
-            self.typed(typed_forms(question, self.rng)),
-            REPLY_MODE,
-            self.reply(answer, answer_codes),
-        )
+    def typed_question(self, question: str, answer: str, answer_codes: Codes | None) -> Segment:
+        """A typed question with its spoken answer; without codes the reply stays open."""
+        user = self.typed(typed_forms(question, self.rng))
+        segment = self.segment(user, REPLY_MODE, self.reply(answer, answer_codes))
+        return segment if answer_codes is not None else leave_open(segment)
+
+
+def leave_open(segment: Segment) -> Segment:
+    """Do not teach that the reply ends here: sound would follow."""
+    return Segment(segment.ids, [*segment.targets[:-1], NO_TARGET])
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class Mixture:
 
     transcription: float
     silent: float
-    typed: float = 0.1
+    typed: float = 0.3
     dialogue: float = 0.1
 
 
@@ -220,7 +225,10 @@ class RowSource:
         return self.builder.spoken_question(codes, record.answer, answer_codes)
 
     def typed_segment(self) -> Segment:
-        """A typed question whose answer has been spoken."""
+        """A typed question: mostly sums answered in text alone, quick practice in reckoning."""
+        if self.rng.random() < SILENT_TYPED:
+            exchange = grammar.draw(self.rng, "arithmetic")
+            return self.builder.typed_question(exchange.question, exchange.answer, None)
         while True:
             exchange = grammar.draw(self.rng)
             answer_codes = self.answers.get(exchange.answer)
