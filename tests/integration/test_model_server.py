@@ -166,7 +166,7 @@ def running_program(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]
             return False
 
     try:
-        wait_until(answers, timeout_s=60)
+        wait_until(answers, timeout_s=180)
         yield url, process
     finally:
         if process.poll() is None:
