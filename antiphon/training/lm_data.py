@@ -133,9 +133,8 @@ class SegmentBuilder:
 
     def silent_question(self, codes: Codes, answer: str) -> Segment:
         """A spoken question with the text of its answer; what follows the text stays open."""
-        return leave_open(
-            self.segment(self.heard(codes), REPLY_MODE, self.tokenizer.encode(answer))
-        )
+        first_block = self.tokenizer.encode(answer)[:N_TEXT_BLOCK]  # then sound would come
+        return leave_open(self.segment(self.heard(codes), REPLY_MODE, first_block))
 
     def transcription(self, codes: Codes, text: str) -> Segment:
         """Speech to be written down."""

@@ -57,6 +57,13 @@ def test_targets_are_the_next_ids_of_the_reply_and_its_end(builder, tokenizer):
     assert len(segment.ids) == len(segment.targets)
 
 
+def test_an_answer_without_sound_stops_where_sound_would_come(builder, tokenizer):
+    answer = "seven plus two is what " * 4
+    segment = builder.silent_question(codes(3), answer)
+    learned = [t for t in segment.targets if t != lm_data.NO_TARGET]
+    assert learned == tokenizer.encode(answer)[:13]
+
+
 def test_heard_codes_become_neighbours_under_noise(tokenizer):
     neighbours = torch.arange(N_AUDIO)[:, None].roll(1, 0)
     noisy = lm_data.SegmentBuilder(tokenizer, neighbours, 1.0, random.Random(1))
