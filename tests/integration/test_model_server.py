@@ -81,7 +81,7 @@ def test_a_full_queue_is_429_with_retry_after() -> None:
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) > 0
             assert "try again" in refused.json()["text"]
-            assert client.get(f"{url}/health").json()["running"] == 1
+            wait_until(lambda: client.get(f"{url}/health").json()["running"] == 1)
 
 
 def test_health_fails_when_the_worker_is_gone() -> None:
