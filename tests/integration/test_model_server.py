@@ -72,7 +72,7 @@ def test_a_client_that_hangs_up_while_it_waits_leaves_the_queue() -> None:
 
 def test_a_full_queue_is_429_with_retry_after() -> None:
     with serve_tiny_model(max_concurrent=1, max_queue=0) as (url, engine):
-        count_steps(engine, 0.02)
+        count_steps(engine, 0.1)
         with (
             httpx.Client(trust_env=False) as client,
             client.stream("POST", f"{url}/generate_stream", json=ENDLESS),
