@@ -162,9 +162,8 @@ def load_torch(path: str | Path) -> StateDict:
     """
     path = require_file(path)
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        is_mapped = zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).split("\n")[0].split(". ")[0]
         raise CheckpointError(
