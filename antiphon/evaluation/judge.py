@@ -14,12 +14,18 @@ import numpy.typing as npt
 from antiphon.audio import float_to_pcm16, resample
 from antiphon.errors import ConfigError
 from antiphon.training import lexicon
-from antiphon.training.grammar import normalise
+from antiphon.training.grammar import (
+    MAX_COUNT_START,
+    MAX_COUNT_STEPS,
+    normalise,
+    number_words,
+)
 
 SAMPLE_RATE = 16_000
 PRONUNCIATIONS = {"kathmandu": "K AA T M AA N D UW", "kyiv": "K IY IH V"}
 PADDING_S = 0.2
 BEAM, WORD_BEAM = 1e-48, 1e-29
+MAX_COUNTED = MAX_COUNT_START + MAX_COUNT_STEPS
 
 
 def alternatives(phrases: Sequence[str]) -> str:
@@ -34,8 +40,17 @@ ANSWERS = {
     "opposites": "the opposite of <opposite> is <opposite>",
     "capitals": "the capital of <country> is <city>",
     "repeat": "<word>+",
-    "count": "<number>+",
+    "count": " | ".join(f"<from{number}>" for number in range(MAX_COUNTED + 1)),
 }
+
+
+def counting_rules() -> dict[str, str]:
+    """Rules for counting up from each number: the number, and perhaps the count from the next."""
+    rules = {
+        f"from{number}": f"{number_words(number)} [<from{number + 1}>]"
+        for number in range(MAX_COUNTED)
+    }
+    return {**rules, f"from{MAX_COUNTED}": number_words(MAX_COUNTED)}
 
 
 def answer_grammar(skill: str) -> str:
@@ -51,6 +66,7 @@ def answer_grammar(skill: str) -> str:
         "city": alternatives([city for _, city in lexicon.CAPITALS]),
         "greeting": alternatives([answer for _, answer in lexicon.GREETINGS]),
         "word": alternatives(lexicon.REPEAT_WORDS),
+        **(counting_rules() if skill == "count" else {}),
     }
     lines = [f"<{name}> = {body};" for name, body in rules.items()]
     start = f"public <answer> = {ANSWERS[skill]};"

@@ -143,9 +143,9 @@ def repeat(rng: random.Random) -> Exchange:
     return Exchange("repeat", template.format(phrase), sentence(phrase), is_reserved_phrase(phrase))
 
 
-def count(rng: random.Random) -> Exchange:
-    """Draw two numbers to count between."""
-    start = rng.randint(0, MAX_COUNT_START)
+def count(rng: random.Random, max_start: int = MAX_COUNT_START) -> Exchange:
+    """Draw two numbers to count between, the first at most `max_start`."""
+    start = rng.randint(0, max_start)
     end = start + rng.randint(2, MAX_COUNT_STEPS)
     template = rng.choice(
         ("count from {} to {}", "count from {} to {}", "please count from {} to {}")
@@ -157,6 +157,14 @@ def count(rng: random.Random) -> Exchange:
         sentence(", ".join(numbers)),
         is_reserved_count(start, end),
     )
+
+
+def free_count(rng: random.Random, max_start: int) -> Exchange:
+    """Draw a count that is free for training, from a wider range than is ever asked aloud."""
+    while True:
+        exchange = count(rng, max_start)
+        if not exchange.is_reserved:
+            return exchange
 
 
 DRAW: dict[str, Callable[[random.Random], Exchange]] = {

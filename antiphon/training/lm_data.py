@@ -6,7 +6,7 @@ positions it would have alone, so a row teaches the same as its exchanges one by
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,10 @@ from antiphon.training.data import Record
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
-LISTENING_SHARE = 0.5
-SILENT_TYPED = 0.9
+RECITING_UNTIL, LISTENING_UNTIL = 0.1, 0.6
+TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
+MAX_TYPED_COUNT_START = 80
+RECITED_ROWS = 4
 Codes = npt.NDArray[np.int16]
 
 
@@ -146,6 +148,26 @@ class SegmentBuilder:
         segment = self.segment(user, REPLY_MODE, self.reply(answer, answer_codes))
         return segment if answer_codes is not None else leave_open(segment)
 
+    def hummed_question(self, question: str, answer: str, filler: Codes) -> Segment:
+        """A typed question whose answer runs on over strange sound; only its text is learned.
+
+        Long answers need practice in going on with the text after a block of sound; any sound
+        does for that.
+        """
+        text = self.tokenizer.encode(answer)
+        audio = np.resize(filler, N_AUDIO_BLOCK * (len(text) // N_TEXT_BLOCK))
+        reply = interleave(text, [self.layout.audio_0 + int(code) for code in audio])
+        segment = self.segment(self.typed(typed_forms(question, self.rng)), REPLY_MODE, reply)
+        learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
+        return leave_open(Segment(segment.ids, learned))
+
+    def recited_sum(self, answer: str) -> Segment:
+        """An answer to a sum, alone; only the result is learned."""
+        given = self.tokenizer.encode(answer.partition(" is ")[0] + " is")
+        result = self.tokenizer.encode(answer)[len(given) :]
+        ids = [self.layout.assistant, *given, *result]
+        return Segment(ids, [NO_TARGET] * len(given) + [*result, NO_TARGET])
+
 
 def leave_open(segment: Segment) -> Segment:
     """Do not teach that the reply ends here: sound would follow."""
@@ -159,23 +181,28 @@ class Mixture:
     Attributes:
         transcription: Share of spoken questions that are only written down.
         silent: Share that are answered in text alone; the end of the reply is not learned there.
+        recited: Share of batches that are sums in text, nothing else: the cheapest practice.
         typed: Share of rows with typed instead of spoken questions.
         dialogue: Share of rows that are one conversation.
     """
 
     transcription: float
     silent: float
-    typed: float = 0.3
+    recited: float = 0.1
+    typed: float = 0.2
     dialogue: float = 0.1
 
 
-LISTENING = Mixture(transcription=0.3, silent=0.45)
-SPEAKING = Mixture(transcription=0.15, silent=0.15)
+RECITING = Mixture(transcription=0.3, silent=0.6, recited=0.8, typed=0.5, dialogue=0.0)
+LISTENING = Mixture(transcription=0.25, silent=0.55)
+SPEAKING = Mixture(transcription=0.1, silent=0.2, recited=0.05)
 
 
 def mixture_at(fraction: float) -> Mixture:
-    """First mostly listening, which needs most practice and whose exchanges are short; then all."""
-    return LISTENING if fraction < LISTENING_SHARE else SPEAKING
+    """First reckoning in text, then listening, whose exchanges are short, then whole replies."""
+    if fraction < RECITING_UNTIL:
+        return RECITING
+    return LISTENING if fraction < LISTENING_UNTIL else SPEAKING
 
 
 class RowSource:
@@ -199,12 +226,13 @@ class RowSource:
     ) -> None:
         self.builder, self.records, self.codes, self.answers = builder, records, codes, answers
         self.row_length = row_length
-        self.mixture = LISTENING
+        self.mixture = RECITING
         self.rng = builder.rng
         layout, tokenizer = builder.layout, builder.tokenizer
         kinds: tuple[TurnKind, TurnKind] = ("speech", "text")
         self.prefixes = {kind: render_system(kind, layout, tokenizer) for kind in kinds}
         self.order: list[Record] = []
+        self.fillers = list(answers.values())
 
     def next_record(self) -> Record:
         """The next question in a random order without repeats."""
@@ -224,10 +252,15 @@ class RowSource:
         return self.builder.spoken_question(codes, record.answer, answer_codes)
 
     def typed_segment(self) -> Segment:
-        """A typed question: mostly sums answered in text alone, quick practice in reckoning."""
-        if self.rng.random() < SILENT_TYPED:
+        """A typed question: sums and counts answered in text alone, or any with its sound."""
+        kind = self.rng.random()
+        if kind < TYPED_SUMS:
             exchange = grammar.draw(self.rng, "arithmetic")
             return self.builder.typed_question(exchange.question, exchange.answer, None)
+        if kind < TYPED_SUMS + TYPED_COUNTS:
+            exchange = grammar.free_count(self.rng, MAX_TYPED_COUNT_START)
+            filler = self.rng.choice(self.fillers)
+            return self.builder.hummed_question(exchange.question, exchange.answer, filler)
         while True:
             exchange = grammar.draw(self.rng)
             answer_codes = self.answers.get(exchange.answer)
@@ -239,21 +272,36 @@ class RowSource:
         kind: TurnKind = "text" if self.rng.random() < self.mixture.typed else "speech"
         draw = self.typed_segment if kind == "text" else self.speech_segment
         is_dialogue = self.rng.random() < self.mixture.dialogue
-        prefix = self.prefixes[kind]
-        segments: list[Segment] = []
-        length = len(prefix)
-        while True:
-            segment = draw()
-            if length + len(segment.ids) > self.row_length:
-                break
-            segments.append(segment)
-            length += len(segment.ids)
-        return pack(prefix, segments, self.row_length, is_dialogue)
+        segments = fill(draw, self.row_length - len(self.prefixes[kind]))
+        return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
+
+    def recited_sum(self) -> Segment:
+        """A sum to say to the end."""
+        return self.builder.recited_sum(grammar.draw(self.rng, "arithmetic").answer)
+
+    def recited_row(self, length: int) -> Row:
+        """Pack sums into a short row, without a system prompt."""
+        return pack([], fill(self.recited_sum, length), length, is_dialogue=False)
 
     def batches(self, n_rows: int) -> Iterator[list[Row]]:
-        """Yield lists of rows for ever."""
+        """Yield lists of rows for ever: `n_rows` long ones, or as many tokens in short ones."""
         while True:
-            yield [self.row() for _ in range(n_rows)]
+            if self.rng.random() < self.mixture.recited:
+                short = self.row_length // RECITED_ROWS
+                yield [self.recited_row(short) for _ in range(RECITED_ROWS * n_rows)]
+            else:
+                yield [self.row() for _ in range(n_rows)]
+
+
+def fill(draw: Callable[[], Segment], length: int) -> list[Segment]:
+    """Draw exchanges as long as they fit into `length` tokens."""
+    segments: list[Segment] = []
+    while True:
+        segment = draw()
+        length -= len(segment.ids)
+        if length < 0:
+            return segments
+        segments.append(segment)
 
 
 def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: bool) -> Row:

@@ -7,6 +7,7 @@ sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved d
 
 import json
 import logging
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from antiphon.training.lm_data import (
 )
 from antiphon.training.lm_export import export_language_model
 from antiphon.training.loop import Run, learning_rate_factor, set_threads
+from antiphon.training.number_words import NumberWords
 from antiphon.training.text_vocabulary import write_text_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -181,6 +183,8 @@ class LmTask:
         if config.device == "cpu":
             self.model.set_attn_implementation("eager")  # faster than SDPA on short rows, measured
         start_from_codebook(self.model, codebook, self.tokenizer.layout.audio_0, self.generator)
+        self.numbers = NumberWords(self.tokenizer, config.d_model)
+        self.pin_numbers()
         self.builder = SegmentBuilder(
             self.tokenizer, nearest_codes(codebook), config.code_noise, random.Random(config.seed)
         )
@@ -192,6 +196,10 @@ class LmTask:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.97))
 
+    def pin_numbers(self) -> None:
+        """Keep the number words' embeddings at their values."""
+        self.numbers.pin(self.model.model.embed_tokens.weight, self.model.lm_head.weight)
+
     def resume(self) -> None:
         """Take up an earlier checkpoint, if there is one."""
         state = self.run.resume()
@@ -199,6 +207,7 @@ class LmTask:
             self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
             self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
             self.builder.rng.seed(self.config.seed + self.run.step)
+            self.pin_numbers()
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -285,8 +294,26 @@ class LmTask:
             right[record.skill] += row[:n_text] == expected
         return sum(right.values()) / len(records), right
 
+    @torch.inference_mode()
+    def right_results(self, n: int = 128) -> float:
+        """Share of reserved sums whose result follows rightly from the sum in text (greedy)."""
+        rng = random.Random(self.config.seed)
+        right = 0
+        self.model.train(False)
+        for _ in range(n):
+            exchange = grammar.draw(rng, "arithmetic", reserved=True)
+            segment = self.builder.recited_sum(exchange.answer)
+            logits = self.model(torch.tensor([segment.ids], device=self.config.device)).logits[0]
+            right += all(
+                target == NO_TARGET or int(best) == target
+                for best, target in zip(logits.argmax(-1), segment.targets, strict=True)
+            )
+        self.model.train()
+        return right / n
+
     def validate(self) -> None:
         """Log how many reserved combinations, in training voices, are answered rightly."""
+        self.run.log(right_results=self.right_results())
         codes = CodeStore(self.config.data).load()
         records = [r for r in self.corpus.select("question", "valid") if r.id in codes][:96]
         if records:
@@ -297,6 +324,11 @@ class LmTask:
                 "right by skill: %s",
                 {skill: f"{by_skill[skill]}/{n}" for skill, n in asked.items()},
             )
+
+    def log_losses(self, text_loss: Tensor, audio_loss: Tensor) -> None:
+        """Log what the batch had; a batch of recited sums has no speech tokens."""
+        losses = {"text_loss": float(text_loss), "audio_loss": float(audio_loss)}
+        self.run.log(**{name: loss for name, loss in losses.items() if not math.isnan(loss)})
 
     def train(self) -> None:
         """Run to the end of the time or steps, then export."""
@@ -311,9 +343,10 @@ class LmTask:
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizer.step()
+            self.pin_numbers()
             self.run.step += 1
             if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
-                self.run.log(text_loss=float(text_loss), audio_loss=float(audio_loss))
+                self.log_losses(text_loss, audio_loss)
             if self.run.step % self.config.validate_every == 0:
                 self.validate()
             if self.run.should_save:

@@ -116,3 +116,51 @@ def test_a_dialogue_row_is_one_chain(builder):
     n = 2 + 2 * len(segments[0].ids)
     assert row.positions[:n].tolist() == list(range(n))
     assert not row.groups[:n].any()
+
+
+def learned(segment):
+    return [t for t in segment.targets if t != lm_data.NO_TARGET]
+
+
+def test_a_recited_sum_teaches_its_result_alone(builder, tokenizer):
+    segment = builder.recited_sum("Seven plus two is nine.")
+    assert tokenizer.decode(learned(segment)) == " nine."
+    assert tokenizer.decode(segment.ids[1:]) == "Seven plus two is nine."
+
+
+def test_a_hummed_answer_goes_on_after_sound_but_does_not_learn_it(builder, tokenizer):
+    answer = "seven plus two is what " * 4
+    segment = builder.hummed_question("what is seven", answer, codes(1, 2, 3))
+    n_text = len(tokenizer.encode(answer))
+    assert n_text > 13
+    audio = [i for i in segment.ids if i >= tokenizer.layout.audio_0]
+    assert len(audio) == 26 * (n_text // 13)
+    # the token before a block of sound does not say what follows it, all other text is learned
+    assert learned(segment) == tokenizer.encode(answer)
+
+
+def source(builder, **mixture):
+    rows = lm_data.RowSource(builder, [], {}, {"Nine.": codes(1, 2)}, 256)
+    rows.mixture = lm_data.Mixture(transcription=0.0, silent=0.0, **mixture)
+    return rows
+
+
+def test_batches_of_sums_have_as_many_tokens_in_shorter_rows(builder):
+    batch = next(source(builder, recited=1.0).batches(2))
+    n_rows = 2 * lm_data.RECITED_ROWS
+    assert [len(row.ids) for row in batch] == [256 // lm_data.RECITED_ROWS] * n_rows
+    assert all((row.targets != lm_data.NO_TARGET).any() for row in batch)
+
+
+def test_typed_rows_fit_and_learn(builder):
+    rows = source(builder, recited=0.0, typed=1.0)
+    rows.row_length = 400
+    packed = rows.row()
+    assert len(packed.ids) == 400
+    assert int(packed.groups.max()) > 1
+
+
+def test_practice_moves_from_sums_to_whole_replies():
+    phases = [lm_data.mixture_at(fraction) for fraction in (0.0, 0.3, 0.9)]
+    assert [phase.recited for phase in phases] == sorted((p.recited for p in phases), reverse=True)
+    assert phases[2].silent < phases[1].silent
