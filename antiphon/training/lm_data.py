@@ -23,10 +23,11 @@ from antiphon.training.data import Record
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
-RECITING_UNTIL, LISTENING_UNTIL = 0.1, 0.6
+RECITING_UNTIL, LISTENING_UNTIL = 0.16, 0.65
 TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 MAX_TYPED_COUNT_START = 80
 RECITED_ROWS = 4
+TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
 Codes = npt.NDArray[np.int16]
 
 
@@ -193,7 +194,7 @@ class Mixture:
     dialogue: float = 0.1
 
 
-RECITING = Mixture(transcription=0.3, silent=0.6, recited=0.8, typed=0.5, dialogue=0.0)
+RECITING = Mixture(transcription=0.3, silent=0.6, recited=0.6, typed=0.8, dialogue=0.0)
 LISTENING = Mixture(transcription=0.25, silent=0.55)
 SPEAKING = Mixture(transcription=0.1, silent=0.2, recited=0.05)
 
@@ -224,7 +225,8 @@ class RowSource:
         answers: dict[str, Codes],
         row_length: int,
     ) -> None:
-        self.builder, self.records, self.codes, self.answers = builder, records, codes, answers
+        self.builder, self.codes, self.answers = builder, codes, answers
+        self.records = records + [r for r in records if r.skill in TWICE_PRACTISED]
         self.row_length = row_length
         self.mixture = RECITING
         self.rng = builder.rng
@@ -235,7 +237,7 @@ class RowSource:
         self.fillers = list(answers.values())
 
     def next_record(self) -> Record:
-        """The next question in a random order without repeats."""
+        """The next question; in each round all come once, those of hard skills twice."""
         if not self.order:
             self.order = self.rng.sample(self.records, len(self.records))
         return self.order.pop()

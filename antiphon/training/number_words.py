@@ -17,7 +17,7 @@ from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
 
 EMBEDDING_SCALE = 0.5
-HEAD_SCALE = 2.5
+HEAD_SCALE = 1.5
 
 
 def _place(value: int | None) -> list[float]:
@@ -29,13 +29,19 @@ def _place(value: int | None) -> list[float]:
 
 
 def value_features(number: int) -> list[float]:
-    """Describe the word of a number: eight figures, four for its units and four for its tens.
+    """Describe a number word: eight figures, four for its units and four for its tens.
 
     "forty" has no units (a word for them may follow), "seven" no tens.
     """
     tens, units = divmod(number, 10)
     has_units = number < 20 or units > 0
     return _place(units if has_units else None) + _place(tens if number >= 10 else None)
+
+
+def written_forms(number: int) -> tuple[str, ...]:
+    """List how a number is written: inside a sentence, at the start of one or of a text, digits."""
+    word = grammar.number_words(number)
+    return " " + word, word.capitalize(), word, str(number)
 
 
 class NumberWords:
@@ -49,14 +55,16 @@ class NumberWords:
 
     def __init__(self, tokenizer: GlmTextTokenizer, d_model: int, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
-        basis = torch.linalg.qr(torch.randn(d_model, d_model, generator=generator))[0][:8]
+        n_forms = len(written_forms(0))
+        basis = torch.linalg.qr(torch.randn(d_model, d_model, generator=generator))[0]
         rows: dict[int, Tensor] = {}
         for number in range(grammar.MAX_NUMBER + 1):
-            word = grammar.number_words(number)
-            for form in (word, " " + word, word.capitalize(), str(number)):
+            features = value_features(number)
+            for place, form in enumerate(written_forms(number)):
                 ids = tokenizer.encode(form)
                 if len(ids) == 1:
-                    rows[ids[0]] = torch.tensor(value_features(number)) @ basis
+                    described = torch.tensor(features + torch.eye(n_forms)[place].tolist())
+                    rows[ids[0]] = described @ basis[: len(described)]
         self.ids = torch.tensor(sorted(rows))
         self.vectors = torch.stack([rows[int(row)] for row in self.ids])
 
