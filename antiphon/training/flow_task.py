@@ -6,7 +6,6 @@ Knows no vocoder but for its sizes, which go into the same config.yaml.
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from antiphon.training.decoder_config import FlowSizes, render_flow, render_vocoder, write_config
 from antiphon.training.flow_data import Cut, FlowStore, build_flow_store
-from antiphon.training.loop import Run, atomic_save, learning_rate_factor, set_threads
+from antiphon.training.loop import atomic_save
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.task_config import load_task_config
 from antiphon.training.vocoder_task import VocoderTaskConfig, vocoder_arguments
 from cosyvoice.config import load_decoder_config
@@ -25,36 +25,24 @@ from cosyvoice.flow.flow import MaskedDiffWithXvec, PromptSampling
 logger = logging.getLogger(__name__)
 
 N_VALID = 12
-LOG_EVERY = 25
 LAST_REGULATOR_LAYER = 12
 
 
 @dataclass(frozen=True)
-class FlowTaskConfig:
+class FlowTaskConfig(TaskConfig):
     """How the decoder from tokens to mel is trained.
 
     Attributes:
-        data: Folder of the speech corpus and its tokens.
-        run: Folder of checkpoints, logs and prepared data.
-        out: Folder for config.yaml and flow.pt.
         voice: Voice of the corpus to learn.
         n_utterances: Most utterances used.
-        minutes: Length of the run.
-        max_steps: End after this many steps even if time is left.
-        device: Torch device.
-        n_threads: CPU threads, 0 for torch's choice.
-        use_bf16: Autocast to bfloat16.
         batch: Cuts in a batch.
         longest_cut: Most tokens in a cut.
-        learning_rate: Peak of AdamW.
         prior_weight: Weight of the error of the encoder's own mel.
         prompt_probability: Share of cuts that begin with a prompt.
         longest_prompt_share: Largest share of a cut that is a prompt.
         token_noise: Share of tokens replaced by random ones.
         ema_decay: Of the average of the weights that is exported.
-        validate_every: Steps between validations.
         n_timesteps: Euler steps in validation.
-        seed: Seed of everything random.
         vocab_size: Number of speech tokens.
         width, encoder_heads, linear_units, encoder_layers: Of the encoder.
         channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
@@ -62,19 +50,12 @@ class FlowTaskConfig:
         vocoder_recipe: Recipe whose sizes are written into config.yaml.
     """
 
-    data: str = "data/speech"
     run: str = "runs/flow"
     out: str = "resources/embedded/decoder"
     voice: str = "flite:slt"
     n_utterances: int = 6000
-    minutes: float = 45.0
-    max_steps: int | None = None
-    device: str = "cpu"
-    n_threads: int = 1
-    use_bf16: bool = False
     batch: int = 8
     longest_cut: int = 32
-    learning_rate: float = 1e-3
     prior_weight: float = 1.0
     prompt_probability: float = 0.5
     longest_prompt_share: float = 0.6
@@ -82,7 +63,6 @@ class FlowTaskConfig:
     ema_decay: float = 0.999
     validate_every: int = 500
     n_timesteps: int = 10
-    seed: int = 1
     vocab_size: int = 1024
     width: int = 192
     encoder_heads: int = 4
@@ -113,8 +93,7 @@ def render_config(config: FlowTaskConfig) -> str:
 
 def build_flow(config: FlowTaskConfig, config_path: Path, mel_mean: Tensor) -> MaskedDiffWithXvec:
     """Build the decoder from its config.yaml; it starts out predicting the average mel (80,)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(config.seed)  # type: ignore[attr-defined]
+    with seeded(config.seed):
         flow = load_decoder_config(config_path).build_flow()
     outputs = {"decoder.estimator.final_proj", f"length_regulator.model.{LAST_REGULATOR_LAYER}"}
     with torch.no_grad():
@@ -135,15 +114,14 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
     return update
 
 
-class FlowTask:
+class FlowTask(TrainingTask[FlowTaskConfig]):
     """State of one training run."""
 
+    longest_gradient = 2.0
+    model: MaskedDiffWithXvec
+
     def __init__(self, config: FlowTaskConfig) -> None:
-        self.config = config
-        self.device = torch.device(config.device)
-        set_threads(config.n_threads)
-        self.run = Run(config.run, config.minutes, config.max_steps)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        super().__init__(config)
         self.store = self._open_store()
         n_valid = min(N_VALID, len(self.store) // 4)
         self.train_range = range(len(self.store) - n_valid)
@@ -171,28 +149,18 @@ class FlowTask:
         assert isinstance(module, MaskedDiffWithXvec)
         return module
 
-    def resume(self) -> None:
-        """Take up an earlier checkpoint, if there is one."""
-        state = self.run.resume()
-        if state is not None:
-            self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
-            self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
-            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-            self.generator.manual_seed(self.config.seed + self.run.step)
+    def state(self) -> dict[str, object]:
+        """What a checkpoint holds."""
+        return {**super().state(), "average": self.average.state_dict()}
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        self.run.save(
-            {
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            }
-        )
+    def load_state(self, state: dict[str, object]) -> None:
+        """Take up a checkpoint's state."""
+        super().load_state(state)
+        self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """Compute in bfloat16 where the settings ask for it."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.use_bf16)
+    def after_step(self) -> None:
+        """Average the weights."""
+        self.average.update_parameters(self.model)
 
     def next_batch(self) -> dict[str, Tensor]:
         """Draw a batch; some tokens are replaced, as a language model may err."""
@@ -207,28 +175,16 @@ class FlowTask:
         batch["speech_token"] = torch.where(is_noise, noise, batch["speech_token"])
         return batch
 
-    def losses(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """All losses of one batch by name."""
+    def losses(self) -> Losses:
+        """Losses of the flow and of the encoder's own mel on the next batch."""
         prompt = PromptSampling(self.config.prompt_probability, self.config.longest_prompt_share)
         with self.autocast():
-            losses = model(batch, self.device, generator=self.generator, prompt=prompt)
+            losses = self.model(
+                self.next_batch(), self.device, generator=self.generator, prompt=prompt
+            )
         total = losses["loss"] + self.config.prior_weight * losses["prior_loss"]
         return {"total": total, "flow": losses["loss"], "prior": losses["prior_loss"]}
 
-    def step(self) -> dict[str, Tensor]:
-        """One update of the weights."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
-        losses = self.losses(self.model, self.next_batch())
-        self.optimizer.zero_grad()
-        losses["total"].backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
-        self.optimizer.step()
-        self.average.update_parameters(self.model)
-        self.run.step += 1
-        return losses
-
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Mean absolute error of held-out mels: of the encoder's own, and solved with guidance."""
         flow = self.flow.eval()
@@ -271,26 +227,7 @@ class FlowTask:
         atomic_save(state, out / "flow.pt")
         logger.info("decoder written to %s", out / "flow.pt")
 
-    def train(self) -> None:
-        """Run to the end of the time or steps, then export."""
-        self.resume()
-        self.model.train()
-        while not self.run.is_over:
-            losses = self.step()
-            if self.run.step % LOG_EVERY == 0:
-                self.run.log(**{name: float(value.detach()) for name, value in losses.items()})
-            if self.run.step % self.config.validate_every == 0:
-                self.run.log(**self.validate())
-            if self.run.should_save:
-                self.save()
-                self.export()
-        self.save()
-        self.run.log(**self.validate())
-        self.export()
-        self.run.plot()
-
 
 def train(config: FlowTaskConfig) -> None:
     """Train the decoder described by `config` and export it."""
-    logger.info("decoder: %s", asdict(config))
     FlowTask(config).train()

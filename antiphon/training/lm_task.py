@@ -5,14 +5,12 @@ restate the question, and embeddings of speech tokens start from the tokenizer's
 sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved data and tuning.
 """
 
-import json
 import logging
-import math
 import random
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import GlmConfig, GlmForCausalLM
 
-from antiphon.dialogue.prompt import REPLY_MODE, render_system, system_prompt
+from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system, system_prompt
 from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
@@ -37,51 +35,35 @@ from antiphon.training.lm_data import (
     typed_forms,
 )
 from antiphon.training.lm_export import export_language_model
-from antiphon.training.loop import Run, learning_rate_factor, set_threads
 from antiphon.training.number_words import NumberWords
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.text_vocabulary import write_text_vocabulary
 
 logger = logging.getLogger(__name__)
 
-LOG_EVERY = 25
+N_VALID = 96
 
 
 @dataclass(frozen=True)
-class LmTaskConfig:
+class LmTaskConfig(TaskConfig):
     """How the language model is trained.
 
     Attributes:
-        data: Folder of the speech corpus with its codes.
         tokenizer: Folder of the trained speech tokenizer.
-        run: Folder of checkpoints and logs.
-        out: Folder for the finished model.
-        minutes, max_steps: End of the run, whichever comes first.
-        device: Torch device.
-        n_threads: CPU threads, 0 for torch's choice.
-        use_bf16: Autocast to bfloat16.
         rows: Rows in a batch.
         row_length: Tokens in a row.
-        learning_rate: Peak of AdamW.
         weight_decay: Of AdamW.
         audio_weight: Weight of a speech token in the loss (a text token counts 1).
         code_noise: Share of heard speech tokens that are replaced by a neighbour.
         d_model, n_layers, n_heads, n_kv_heads, d_ff: Size of the model.
         n_ranks: Text tokens.
         context_length: Longest prompt plus reply.
-        validate_every: Steps between validations.
         reload_every: Steps after which new codes are looked for.
-        seed: Seed of everything random.
     """
 
-    data: str = "data/speech"
     tokenizer: str = "resources/embedded/tokenizer"
     run: str = "runs/lm"
     out: str = "resources/embedded/lm"
-    minutes: float = 70.0
-    max_steps: int | None = None
-    device: str = "cpu"
-    n_threads: int = 1
-    use_bf16: bool = True
     rows: int = 10
     row_length: int = 384
     learning_rate: float = 2e-3
@@ -97,7 +79,6 @@ class LmTaskConfig:
     context_length: int = 2048
     validate_every: int = 200
     reload_every: int = 300
-    seed: int = 3
 
 
 def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
@@ -163,28 +144,26 @@ def start_from_codebook(
         model.lm_head.weight[rows] = 0.02 * projected
 
 
-class LmTask:
+class LmTask(TrainingTask[LmTaskConfig]):
     """State of one training run."""
 
+    model: GlmForCausalLM
+
     def __init__(self, config: LmTaskConfig) -> None:
-        self.config = config
-        set_threads(config.n_threads)
-        self.run = Run(config.run, config.minutes, config.max_steps)
+        super().__init__(config)
         self.corpus = SpeechCorpus(config.data)
         codebook = codebook_of(config.tokenizer)
         if not (Path(config.out) / "tokenizer.model").exists():
             write_text_vocabulary(config.out, vocabulary_texts(), config.n_ranks, len(codebook))
         self.tokenizer = GlmTextTokenizer.from_pretrained(config.out)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        with torch.random.fork_rng():
-            torch.default_generator.manual_seed(config.seed)
+        with seeded(config.seed):
             self.model = GlmForCausalLM(glm_config(config, self.tokenizer))
-        self.model.to(torch.device(config.device))  # type: ignore[arg-type]
+        self.model.to(self.device)  # type: ignore[arg-type]
         if config.device == "cpu":
             self.model.set_attn_implementation("eager")  # faster than SDPA on short rows, measured
         start_from_codebook(self.model, codebook, self.tokenizer.layout.audio_0, self.generator)
         self.numbers = NumberWords(self.tokenizer, config.d_model)
-        self.pin_numbers()
+        self.after_step()
         self.builder = SegmentBuilder(
             self.tokenizer, nearest_codes(codebook), config.code_noise, random.Random(config.seed)
         )
@@ -195,23 +174,16 @@ class LmTask:
             {"params": others, "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.97))
+        self.rows = self.batches()
 
-    def pin_numbers(self) -> None:
+    def after_step(self) -> None:
         """Keep the number words' embeddings at their values."""
         self.numbers.pin(self.model.model.embed_tokens.weight, self.model.lm_head.weight)
 
-    def resume(self) -> None:
-        """Take up an earlier checkpoint, if there is one."""
-        state = self.run.resume()
-        if state is not None:
-            self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
-            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-            self.builder.rng.seed(self.config.seed + self.run.step)
-            self.pin_numbers()
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        self.run.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()})
+    def reseed(self, seed: int) -> None:
+        """Draw differently from here on."""
+        super().reseed(seed)
+        self.builder.rng.seed(seed)
 
     def source(self) -> RowSource:
         """Read the codes that exist now."""
@@ -239,14 +211,14 @@ class LmTask:
                     yield batch
                 waiting.result()
 
-    def loss(self, rows: list[Row]) -> tuple[Tensor, Tensor, Tensor]:
-        """Weighted loss of a batch, and the plain mean losses of text and of speech tokens."""
-        device = self.config.device
+    def losses(self) -> Losses:
+        """Weighted loss of the next batch, and the plain mean losses of text and speech tokens."""
+        rows = next(self.rows)
         ids, targets, positions, groups = (
-            torch.stack([getattr(row, name) for row in rows]).to(device)
+            torch.stack([getattr(row, name) for row in rows]).to(self.device)
             for name in ("ids", "targets", "positions", "groups")
         )
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.config.use_bf16):
+        with self.autocast():
             hidden = self.model.model(
                 input_ids=ids,
                 attention_mask=attention_mask(groups),
@@ -259,10 +231,12 @@ class LmTask:
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         is_audio = targets >= self.tokenizer.layout.audio_0
         weights = torch.where(is_audio, self.config.audio_weight, 1.0)
-        loss = (losses * weights).sum() / weights.sum()
-        return loss, losses[~is_audio].mean().detach(), losses[is_audio].mean().detach()
+        return {
+            "total": (losses * weights).sum() / weights.sum(),
+            "text_loss": losses[~is_audio].mean(),
+            "audio_loss": losses[is_audio].mean(),
+        }
 
-    @torch.inference_mode()
     def right_answers(
         self, records: list[Record], codes: dict[str, Codes]
     ) -> tuple[float, Counter[str]]:
@@ -276,85 +250,46 @@ class LmTask:
         ]
         builder.noise = noise
         longest = max(map(len, prompts))
-        ids = torch.tensor([[layout.stop[0]] * (longest - len(p)) + p for p in prompts])
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
-        self.model.train(False)
+        padding = layout.stop[0]
+        rows = [[padding] * (longest - len(p)) + p for p in prompts]
+        shown = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
         out = self.model.generate(  # type: ignore[misc]
-            ids,
-            attention_mask=mask,
+            torch.tensor(rows, device=self.device),
+            attention_mask=torch.tensor(shown, device=self.device),
             do_sample=False,
-            max_new_tokens=13,
-            pad_token_id=layout.stop[0],
+            max_new_tokens=N_TEXT_BLOCK,
+            pad_token_id=padding,
         )[:, longest:]
-        self.model.train()
         right: Counter[str] = Counter()
         for record, row in zip(records, out.tolist(), strict=True):
             n_text = next((i for i, t in enumerate(row) if t >= self.tokenizer.n_ranks), len(row))
-            expected = self.tokenizer.encode(record.answer)[:13]
+            expected = self.tokenizer.encode(record.answer)[:N_TEXT_BLOCK]
             right[record.skill] += row[:n_text] == expected
         return sum(right.values()) / len(records), right
 
-    @torch.inference_mode()
     def right_results(self, n: int = 128) -> float:
         """Share of reserved sums whose result follows rightly from the sum in text (greedy)."""
         rng = random.Random(self.config.seed)
         right = 0
-        self.model.train(False)
         for _ in range(n):
             exchange = grammar.draw(rng, "arithmetic", reserved=True)
             segment = self.builder.recited_sum(exchange.answer)
-            logits = self.model(torch.tensor([segment.ids], device=self.config.device)).logits[0]
-            right += all(
-                target == NO_TARGET or int(best) == target
-                for best, target in zip(logits.argmax(-1), segment.targets, strict=True)
-            )
-        self.model.train()
+            best = self.model(torch.tensor([segment.ids], device=self.device)).logits[0].argmax(-1)
+            wanted = torch.tensor(segment.targets, device=self.device)
+            right += bool(((best == wanted) | (wanted == NO_TARGET)).all())
         return right / n
 
-    def validate(self) -> None:
-        """Log how many reserved combinations, in training voices, are answered rightly."""
-        self.run.log(right_results=self.right_results())
+    def validate(self) -> dict[str, float]:
+        """Shares of reserved sums right in text, and of reserved questions in training voices."""
         codes = CodeStore(self.config.data).load()
-        records = [r for r in self.corpus.select("question", "valid") if r.id in codes][:96]
+        records = [r for r in self.corpus.select("question", "valid") if r.id in codes][:N_VALID]
+        figures = {"right_results": self.right_results()}
         if records:
-            share, by_skill = self.right_answers(records, codes)
+            figures["right"], by_skill = self.right_answers(records, codes)
             asked = Counter(record.skill for record in records)
-            self.run.log(right=share)
-            logger.info(
-                "right by skill: %s",
-                {skill: f"{by_skill[skill]}/{n}" for skill, n in asked.items()},
-            )
-
-    def log_losses(self, text_loss: Tensor, audio_loss: Tensor) -> None:
-        """Log what the batch had; a batch of recited sums has no speech tokens."""
-        losses = {"text_loss": float(text_loss), "audio_loss": float(audio_loss)}
-        self.run.log(**{name: loss for name, loss in losses.items() if not math.isnan(loss)})
-
-    def train(self) -> None:
-        """Run to the end of the time or steps, then export."""
-        self.resume()
-        self.model.train()
-        batches = self.batches()
-        while not self.run.is_over:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
-            loss, text_loss, audio_loss = self.loss(next(batches))
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.pin_numbers()
-            self.run.step += 1
-            if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
-                self.log_losses(text_loss, audio_loss)
-            if self.run.step % self.config.validate_every == 0:
-                self.validate()
-            if self.run.should_save:
-                self.save()
-        self.save()
-        self.validate()
-        self.export()
-        self.run.plot()
+            shown = {skill: f"{by_skill[skill]}/{n}" for skill, n in asked.items()}
+            logger.info("right by skill: %s", shown)
+        return figures
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""
@@ -364,5 +299,4 @@ class LmTask:
 
 def train(config: LmTaskConfig) -> None:
     """Train the language model described by `config` and export it."""
-    logger.info("language model: %s", json.dumps(asdict(config)))
     LmTask(config).train()

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from antiphon.training.augment import augment
 from antiphon.training.data import Record, SpeechCorpus, length_batches
-from antiphon.training.loop import Run, learning_rate_factor, set_threads
 from antiphon.training.recogniser import (
     CodeRecogniser,
     ctc_loss,
@@ -27,6 +26,7 @@ from antiphon.training.recogniser import (
     labels_to_text,
     text_to_labels,
 )
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 from speech_tokenizer.features import log_mel_spectrogram
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
@@ -35,25 +35,16 @@ logger = logging.getLogger(__name__)
 
 SAMPLES_PER_TOKEN = 1280
 HOP = 160
-LOG_EVERY = 25
+N_VALID = 160
 POSITION_SCALE = 0.1
 
 
 @dataclass(frozen=True)
-class TokenizerTaskConfig:
+class TokenizerTaskConfig(TaskConfig):
     """How the speech tokenizer is trained.
 
     Attributes:
-        data: Folder of the speech corpus.
-        run: Folder of checkpoints and logs.
-        out: Folder for the finished tokenizer.
-        minutes: Length of the run.
-        max_steps: End after this many steps even if time is left.
-        device: Torch device.
-        n_threads: CPU threads, 0 for torch's choice.
-        use_bf16: Autocast to bfloat16.
         batch_s: Seconds of padded audio in a batch.
-        learning_rate: Peak of AdamW.
         d_model, n_layers, n_heads: Size of the encoder.
         block_frames: Frames (50 Hz) of a block that is attended to as a whole.
         n_mels: Mel channels.
@@ -61,18 +52,10 @@ class TokenizerTaskConfig:
         quantise_from: Share of the run after which the codes are switched on.
         ema_decay, commitment: Codebook decay and weight of the commitment loss.
         augment_strength: Factor on the probability of each acoustic effect.
-        validate_every: Steps between validations.
-        seed: Seed of everything random.
     """
 
-    data: str = "data/speech"
     run: str = "runs/tokenizer"
     out: str = "resources/embedded/tokenizer"
-    minutes: float = 40.0
-    max_steps: int | None = None
-    device: str = "cpu"
-    n_threads: int = 1
-    use_bf16: bool = True
     batch_s: float = 64.0
     learning_rate: float = 2e-3
     d_model: int = 192
@@ -85,8 +68,6 @@ class TokenizerTaskConfig:
     ema_decay: float = 0.98
     commitment: float = 0.25
     augment_strength: float = 0.5
-    validate_every: int = 250
-    seed: int = 1
 
 
 @dataclass
@@ -157,18 +138,17 @@ class TokenizerModel(nn.Module):
         return self.encoder.hidden_before_vq(batch.features, batch.mask)
 
 
-class TokenizerTask:
+class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
     """State of one training run."""
 
+    longest_gradient = 2.0
+    model: TokenizerModel
+
     def __init__(self, config: TokenizerTaskConfig) -> None:
-        self.config = config
-        set_threads(config.n_threads)
-        self.run = Run(config.run, config.minutes, config.max_steps)
+        super().__init__(config)
         self.rng = np.random.default_rng(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        with torch.random.fork_rng():
-            torch.default_generator.manual_seed(config.seed)
-            self.model = TokenizerModel(config).to(config.device)
+        with seeded(config.seed):
+            self.model = TokenizerModel(config).to(self.device)
         with torch.no_grad():
             positions = self.model.encoder.embed_positions.weight.mul_(POSITION_SCALE)
         positions.requires_grad_(
@@ -180,20 +160,21 @@ class TokenizerTask:
         )
         self.is_quantised = False
         self.corpus = SpeechCorpus(config.data)
+        self.source = self.batches()
 
-    def resume(self) -> None:
-        """Take up an earlier checkpoint, if there is one."""
-        state = self.run.resume()
-        if state is not None:
-            self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
-            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-            self.is_quantised = bool(state["is_quantised"])
-            self.rng = np.random.default_rng(self.config.seed + self.run.step)
+    def state(self) -> dict[str, object]:
+        """What a checkpoint holds."""
+        return {**super().state(), "is_quantised": self.is_quantised}
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        self.run.save({**state, "is_quantised": self.is_quantised})
+    def load_state(self, state: dict[str, object]) -> None:
+        """Take up a checkpoint's state."""
+        super().load_state(state)
+        self.is_quantised = bool(state["is_quantised"])
+
+    def reseed(self, seed: int) -> None:
+        """Draw differently from here on."""
+        super().reseed(seed)
+        self.rng = np.random.default_rng(seed)
 
     def prepare(
         self, records: list[Record], rng: np.random.Generator, strength: float = 1.0
@@ -218,12 +199,17 @@ class TokenizerTask:
                     yield mask_features(batch, self.generator)
                 waiting.result()
 
-    def start_codes(self, batches: Iterator[Batch]) -> None:
+    def before_step(self) -> None:
+        """Switch the codes on when it is time."""
+        if not self.is_quantised and self.run.fraction >= self.config.quantise_from:
+            self.start_codes()
+
+    def start_codes(self) -> None:
         """Set the codebook from hidden states of twenty batches, refined by k-means."""
         states = []
         with torch.no_grad(), self.autocast():
             for _ in range(20):
-                hidden, mask = self.model.states(self.to_device(next(batches)))
+                hidden, mask = self.model.states(self.to_device(next(self.source)))
                 states.append(hidden.float()[mask])
         points = torch.cat(states)
         picks = torch.randperm(len(points), generator=self.generator)[: self.config.codebook_size]
@@ -241,16 +227,9 @@ class TokenizerTask:
         self.is_quantised = True
         logger.info("codes are on: %d centres from %d states", len(centres), len(points))
 
-    def autocast(self) -> torch.autocast:
-        """Mixed precision of the run."""
-        return torch.autocast(
-            self.config.device.split(":")[0], torch.bfloat16, enabled=self.config.use_bf16
-        )
-
     def to_device(self, batch: Batch) -> Batch:
         """Move a batch to the run's device."""
-        device = self.config.device
-        return Batch(batch.features.to(device), batch.mask.to(device), batch.texts)
+        return Batch(batch.features.to(self.device), batch.mask.to(self.device), batch.texts)
 
     def quantise(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Replace states by their codes, straight-through.
@@ -274,8 +253,9 @@ class TokenizerTask:
                     quantizer.restart_dead(valid.detach(), 0.05, self.generator)
         return out, commitment, ids
 
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """Loss of one batch and how many different codes it used."""
+    def losses(self) -> Losses:
+        """Recognition and commitment losses of the next batch, and how many codes it used."""
+        batch = self.to_device(next(self.source))
         with self.autocast():
             hidden, mask = self.model.states(batch)
             commitment, n_used = hidden.new_zeros(()), 0
@@ -283,13 +263,17 @@ class TokenizerTask:
                 hidden, commitment, ids = self.quantise(hidden, mask)
                 n_used = len(ids.unique())
             log_probabilities = self.model.recogniser(hidden, mask)
-        loss = ctc_loss(log_probabilities, mask, batch.texts)
-        return loss + self.config.commitment * commitment, n_used
+        ctc = ctc_loss(log_probabilities, mask, batch.texts)
+        total = ctc + self.config.commitment * commitment
+        return {"total": total, "ctc": ctc, "codes_in_batch": torch.tensor(float(n_used))}
 
-    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """CER of held-out questions in training voices."""
+        records = self.corpus.select("question", "valid")[:N_VALID]
+        return {"valid_cer": self.character_error_rate(records)}
+
     def character_error_rate(self, records: list[Record]) -> float:
         """Greedy CER over clean records, through the codes when they are on."""
-        self.model.eval()
         errors = total = 0
         for first in range(0, len(records), 32):
             chosen = records[first : first + 32]
@@ -303,7 +287,6 @@ class TokenizerTask:
                 expected = labels_to_text(text_to_labels(text))
                 errors += edit_distance(expected, got)
                 total += len(expected)
-        self.model.train()
         return errors / max(1, total)
 
     def export(self) -> None:
@@ -339,40 +322,7 @@ class TokenizerTask:
         save_file(half, out / "recogniser.safetensors", metadata={"format": "pt"})
         logger.info("tokenizer written to %s", out)
 
-    def train(self) -> None:
-        """Run to the end of the time or steps, then export."""
-        self.resume()
-        self.model.train()
-        batches = self.batches()
-        while not self.run.is_over:
-            if not self.is_quantised and self.run.fraction >= self.config.quantise_from:
-                self.start_codes(batches)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
-            loss, n_used = self.loss(self.to_device(next(batches)))
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), 2.0)
-            self.optimizer.step()
-            self.run.step += 1
-            self.report(float(loss.detach()), n_used)
-        self.save()
-        self.export()
-        self.run.plot()
-
-    def report(self, loss: float, n_used: int) -> None:
-        """Log, validate and save when it is time."""
-        if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
-            self.run.log(loss=loss, codes_in_batch=n_used)
-        if self.run.step % self.config.validate_every == 0:
-            self.run.log(
-                valid_cer=self.character_error_rate(self.corpus.select("question", "valid")[:160])
-            )
-        if self.run.should_save:
-            self.save()
-
 
 def train(config: TokenizerTaskConfig) -> None:
     """Train the speech tokenizer described by `config` and export it."""
-    logger.info("tokenizer: %s", asdict(config))
     TokenizerTask(config).train()

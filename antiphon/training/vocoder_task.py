@@ -5,15 +5,16 @@ vocoder only has to learn the filter and phase becomes a target. At run time not
 """
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from antiphon.training.data import SpeechCorpus
-from antiphon.training.loop import Run, atomic_save, learning_rate_factor, set_threads
+from antiphon.training.loop import atomic_save
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.vocoder_data import (
     HOP,
     N_MELS,
@@ -35,26 +36,15 @@ _EDGE_FRAMES = 2  # not judged: their context is cut off
 
 
 @dataclass(frozen=True)
-class VocoderTaskConfig:
+class VocoderTaskConfig(TaskConfig):
     """How the vocoder is trained.
 
     Attributes:
-        data: Folder of the speech corpus.
-        run: Folder of checkpoints, logs and prepared data.
-        out: Folder for hift.pt.
         voice: Voice of the corpus to learn.
         n_utterances: Most utterances used.
-        minutes: Length of the run.
-        max_steps: End after this many steps even if time is left.
-        device: Torch device.
-        n_threads: CPU threads, 0 for torch's choice.
-        use_bf16: Autocast to bfloat16.
         batch, n_frames: Pieces in a batch and mel frames in a piece.
-        learning_rate: Peak of AdamW.
         phase_weight, mel_weight: Weights beside the magnitude loss.
         mel_noise: Largest standard deviation of noise on the input mel.
-        validate_every: Steps between validations.
-        seed: Seed of everything random.
         base_channels, f0_channels: Widths.
         upsample_rates, upsample_kernel_sizes, n_fft, hop_len: Rates; their product is 256.
         resblock_kernel_sizes, resblock_dilations: Filter blocks.
@@ -63,24 +53,15 @@ class VocoderTaskConfig:
         source_gain, source_bias: Start of the source's linear layer: a pulse-like wave.
     """
 
-    data: str = "data/speech"
     run: str = "runs/vocoder"
     out: str = "resources/embedded/decoder"
     voice: str = "flite:slt"
     n_utterances: int = 1200
-    minutes: float = 65.0
-    max_steps: int | None = None
-    device: str = "cpu"
-    n_threads: int = 1
-    use_bf16: bool = True
     batch: int = 16
     n_frames: int = 32
-    learning_rate: float = 1e-3
     phase_weight: float = 1.0
     mel_weight: float = 2.0
     mel_noise: float = 0.15
-    validate_every: int = 250
-    seed: int = 1
     base_channels: int = 256
     f0_channels: int = 192
     upsample_rates: tuple[int, ...] = (4, 4)
@@ -122,8 +103,7 @@ def vocoder_arguments(config: VocoderTaskConfig) -> dict[str, object]:
 
 def build_vocoder(config: VocoderTaskConfig) -> HiFTGenerator:
     """Build the vocoder with fresh weights from the config's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with seeded(config.seed):
         predictor = ConvRNNF0Predictor(1, N_MELS, config.f0_channels)
         vocoder = HiFTGenerator(**vocoder_arguments(config), f0_predictor=predictor)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -134,16 +114,16 @@ def build_vocoder(config: VocoderTaskConfig) -> HiFTGenerator:
     return vocoder
 
 
-class VocoderTask:
+class VocoderTask(TrainingTask[VocoderTaskConfig]):
     """State of one training run."""
 
+    longest_gradient = 5.0
+    model: HiFTGenerator
+
     def __init__(self, config: VocoderTaskConfig) -> None:
-        self.config = config
-        set_threads(config.n_threads)
-        self.run = Run(config.run, config.minutes, config.max_steps)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.model = build_vocoder(config).to(config.device)
-        self.criterion = VocoderLoss(config.phase_weight, config.mel_weight).to(config.device)
+        super().__init__(config)
+        self.model = build_vocoder(config).to(self.device)
+        self.criterion = VocoderLoss(config.phase_weight, config.mel_weight).to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
         )
@@ -158,19 +138,6 @@ class VocoderTask:
         folder = Path(self.config.run) / "store"
         return build_voice_store(corpus, self.config.voice, self.config.n_utterances, folder)
 
-    def resume(self) -> None:
-        """Take up an earlier checkpoint, if there is one."""
-        state = self.run.resume()
-        if state is not None:
-            self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
-            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-            self.generator.manual_seed(self.config.seed + self.run.step)
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        self.run.save(dict(state))
-
     def next_batch(self) -> VocoderBatch:
         """Draw a batch on the run's device; half of the mels carry noise, as a decoder's do."""
         config = self.config
@@ -179,7 +146,7 @@ class VocoderTask:
         level = (2 * level - 1).clamp(min=0) * config.mel_noise
         noise = torch.randn(batch.mel.shape, generator=self.generator)
         parts = (batch.mel + level * noise, batch.waveform, batch.f0, batch.cycles)
-        return VocoderBatch(*(part.to(config.device) for part in parts))
+        return VocoderBatch(*(part.to(self.device) for part in parts))
 
     def aligned_source(self, batch: VocoderBatch) -> Tensor:
         """Excitation (B, 1, n) whose phase follows that of the waveform."""
@@ -191,17 +158,14 @@ class VocoderTask:
         draws = draw_source(f0.shape[0], module.n_harmonics, f0.shape[2], self.generator)
         return module.merge(module.l_sin_gen.from_cycles(cycles, f0, draws))
 
-    def losses(self, batch: VocoderBatch) -> dict[str, Tensor]:
-        """All losses of one batch by name."""
+    def losses(self) -> Losses:
+        """All losses of the next batch by name."""
+        batch = self.next_batch()
         edge = _EDGE_FRAMES * HOP
-        with torch.autocast(
-            self.config.device.split(":")[0], torch.bfloat16, enabled=self.config.use_bf16
-        ):
+        with self.autocast():
             f0 = self.model.predict_f0(batch.mel)
         source = self.aligned_source(batch)
-        with torch.autocast(
-            self.config.device.split(":")[0], torch.bfloat16, enabled=self.config.use_bf16
-        ):
+        with self.autocast():
             frames = self.model.spectrum_frames(batch.mel, source)
         waveform = self.model.synthesise(frames.float())
         losses = self.criterion(waveform[:, edge:-edge], batch.waveform[:, edge:-edge])
@@ -209,15 +173,13 @@ class VocoderTask:
         losses["total"] = losses["total"] + 0.02 * losses["f0"]
         return losses
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Copy synthesis of held-out utterances: mel L1, errors of f0 and of voicing."""
-        self.model.eval()
         mel_errors, f0_errors, voicing_errors = [], [], []
         for utterance in self.valid_range:
             piece = self.store.cut(utterance, 0, self.store.n_frames(utterance))
-            mel = torch.from_numpy(piece["mel"])[None].to(self.config.device)
-            wanted = torch.from_numpy(piece["f0"])[None].to(self.config.device)
+            mel = torch.from_numpy(piece["mel"])[None].to(self.device)
+            wanted = torch.from_numpy(piece["f0"])[None].to(self.device)
             generator = torch.Generator().manual_seed(utterance)
             f0 = self.model.predict_f0(mel)
             waveform = self.model(mel, f0=f0, generator=generator)
@@ -225,7 +187,6 @@ class VocoderTask:
             both = (f0 > 10) & (wanted > 0)
             f0_errors.append(float((f0 - wanted).abs()[both].mean()) if both.any() else 400.0)
             voicing_errors.append(float(((f0 > 10) != (wanted > 0)).float().mean()))
-        self.model.train()
         return {
             "valid_mel": sum(mel_errors) / len(mel_errors),
             "valid_f0_hz": sum(f0_errors) / len(f0_errors),
@@ -240,37 +201,7 @@ class VocoderTask:
         atomic_save(state, out / "hift.pt")
         logger.info("vocoder written to %s", out / "hift.pt")
 
-    def step(self) -> dict[str, Tensor]:
-        """One update of the weights."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
-        losses = self.losses(self.next_batch())
-        self.optimizer.zero_grad()
-        losses["total"].backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-        self.optimizer.step()
-        self.run.step += 1
-        return losses
-
-    def train(self) -> None:
-        """Run to the end of the time or steps, then export."""
-        self.resume()
-        self.model.train()
-        while not self.run.is_over:
-            losses = self.step()
-            if self.run.step % 25 == 0:
-                self.run.log(**{name: float(value.detach()) for name, value in losses.items()})
-            if self.run.step % self.config.validate_every == 0:
-                self.run.log(**self.validate())
-            if self.run.should_save:
-                self.save()
-        self.save()
-        self.run.log(**self.validate())
-        self.export()
-        self.run.plot()
-
 
 def train(config: VocoderTaskConfig) -> None:
     """Train the vocoder described by `config` and export it."""
-    logger.info("vocoder: %s", asdict(config))
     VocoderTask(config).train()

@@ -1,0 +1,174 @@
+"""What every training task is: settings, a model with its optimizer, losses, and a run to the end.
+
+A subclass builds the model, draws batches and says what is exported; this decides when to log, when
+to validate and when to save. Knows no kind of model.
+"""
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.training.loop import Run, learning_rate_factor, set_threads
+
+logger = logging.getLogger(__name__)
+
+LOG_EVERY = 25
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What all tasks can be told.
+
+    Attributes:
+        data: Folder of the speech corpus, and of its codes where the task reads them.
+        run: Folder of checkpoints, logs and prepared data.
+        out: Folder for the finished part of the model.
+        minutes: Length of the run.
+        max_steps: End after this many steps even if time is left.
+        device: Torch device.
+        n_threads: CPU threads, 0 for torch's choice.
+        use_bf16: Autocast to bfloat16.
+        learning_rate: Peak of AdamW.
+        validate_every: Steps between validations.
+        seed: Seed of everything random.
+    """
+
+    data: str = "data/speech"
+    run: str = "runs/task"
+    out: str = "resources/embedded"
+    minutes: float = 60.0
+    max_steps: int | None = None
+    device: str = "cpu"
+    n_threads: int = 1
+    use_bf16: bool = True
+    learning_rate: float = 1e-3
+    validate_every: int = 250
+    seed: int = 1
+
+
+Config = TypeVar("Config", bound=TaskConfig)
+Losses = dict[str, Tensor]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw fresh weights inside from `seed`; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+class TrainingTask(ABC, Generic[Config]):
+    """State of one training run.
+
+    Attributes:
+        config: Settings.
+        run: Clock, log and checkpoints.
+        generator: Source of randomness on the CPU.
+        model: What is trained; subclasses set it.
+        optimizer: Subclasses set it.
+    """
+
+    longest_gradient: ClassVar[float] = 1.0
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, config: Config) -> None:
+        set_threads(config.n_threads)
+        self.config = config
+        self.device = torch.device(config.device)
+        self.run = Run(config.run, config.minutes, config.max_steps)
+        self.generator = torch.Generator().manual_seed(config.seed)
+
+    @abstractmethod
+    def losses(self) -> Losses:
+        """Losses of the next batch by name; `total` is what is learned."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Figures on held-out data by name; called in evaluation mode and without gradients."""
+
+    @abstractmethod
+    def export(self) -> None:
+        """Write the finished part in the official format."""
+
+    def before_step(self) -> None:
+        """What is to be done before a step."""
+
+    def after_step(self) -> None:
+        """What is to be done when the weights have moved."""
+
+    def reseed(self, seed: int) -> None:
+        """Draw differently from here on: a resumed run must not see the same batches again."""
+        self.generator.manual_seed(seed)
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint holds: tensors and plain values."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        """Take up a checkpoint's state."""
+        self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
+        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+
+    def resume(self) -> None:
+        """Take up an earlier checkpoint, if there is one."""
+        state = self.run.resume()
+        if state is not None:
+            self.load_state(state)
+            self.reseed(self.config.seed + self.run.step)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in bfloat16 where the settings ask for it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.use_bf16)
+
+    def step(self) -> Losses:
+        """One update of the weights."""
+        self.before_step()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
+        losses = self.losses()
+        self.optimizer.zero_grad()
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.longest_gradient)
+        self.optimizer.step()
+        self.run.step += 1
+        self.after_step()
+        return losses
+
+    def log_validation(self) -> None:
+        """Validate and log what came out."""
+        self.model.eval()
+        with torch.no_grad():
+            self.run.log(**self.validate())
+        self.model.train()
+
+    def log_losses(self, losses: Losses) -> None:
+        """Log the losses that the batch had (the mean over nothing is not a number)."""
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        self.run.log(**{name: value for name, value in values.items() if not math.isnan(value)})
+
+    def train(self) -> None:
+        """Run to the end of the time or steps, then validate and export."""
+        logger.info("%s", asdict(self.config))
+        self.resume()
+        self.model.train()
+        while not self.run.is_over:
+            losses = self.step()
+            if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
+                self.log_losses(losses)
+            if self.run.step % self.config.validate_every == 0:
+                self.log_validation()
+            if self.run.should_save:
+                self.run.save(self.state())
+        self.run.save(self.state())
+        self.log_validation()
+        self.export()
+        self.run.plot()
