@@ -25,7 +25,11 @@ DEMO_SYSTEM := ffmpeg:ffmpeg
 TEST_SYSTEM := $(DEMO_SYSTEM) espeak-ng:espeak-ng flite:flite festival:festival \
 	:festvox-kallpc16k :festvox-kdlpc16k :festvox-us-slt-hts chromium:chromium
 
-.PHONY: help setup setup-dev demo serve test test-page check fix docker clean
+# Recipe and folder of `make train`.
+CONFIG ?= cpu
+ROOT ?= trained
+
+.PHONY: help setup setup-dev demo serve train test test-page check fix docker clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +44,10 @@ demo: $(INSTALLED) ## Talk to the embedded model: server and page together, unti
 
 serve: $(INSTALLED) ## The model server alone
 	@exec $(BIN)/antiphon serve $(ARGS)
+
+train: $(INSTALLED_DEV) ## Train a whole model from nothing into ROOT=trained, with the recipes CONFIG=cpu
+	@$(call system_packages,$(TEST_SYSTEM),required)
+	@exec $(BIN)/antiphon train all --config $(CONFIG) --root $(ROOT) $(ARGS)
 
 test: $(INSTALLED_DEV) ## Linters, types, house rules and all tests
 	@$(call system_packages,$(TEST_SYSTEM),required)

@@ -1,39 +1,23 @@
-"""The subcommand `antiphon train`: picks a task and fills in its settings."""
+"""The subcommand `antiphon train`: picks a task, or all, and fills in the settings."""
 
 import argparse
-import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 
+from antiphon.errors import ConfigError
 from antiphon.logs import configure_logging
+from antiphon.training.tasks import TASKS, train_whole_model, whole_model_settings
 
-
-@dataclass(frozen=True)
-class Task:
-    """Where a task lives: `function(settings)` in `antiphon.training.<module>`."""
-
-    help: str
-    module: str
-    config: str
-    function: str = "train"
-
-
-TASKS = {
-    "data": Task("make the spoken corpus", "synthesis", "DataTaskConfig", "synthesise"),
-    "tokenizer": Task("train the speech tokenizer", "tokenizer_task", "TokenizerTaskConfig"),
-    "codes": Task(
-        "turn the corpus into speech tokens", "codes", "EncodeTaskConfig", "encode_corpus"
-    ),
-    "decoder": Task("train the flow-matching decoder", "flow_task", "FlowTaskConfig"),
-    "vocoder": Task("train the vocoder", "vocoder_task", "VocoderTaskConfig"),
-    "lm": Task("train the language model", "lm_task", "LmTaskConfig"),
-}
+ALL = "all"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of `antiphon train`."""
-    width = max(map(len, TASKS))
-    lines = [f"  {name:{width}}  {task.help}" for name, task in TASKS.items()]
+    helps = {name: task.help for name, task in TASKS.items()}
+    helps[ALL] = "all of them in a row, then the evaluation: a whole model under --root"
+    width = max(map(len, helps))
+    lines = [f"  {name:{width}}  {text}" for name, text in helps.items()]
     parser = argparse.ArgumentParser(
         prog="antiphon train",
         description="Train a part of a small model. A stopped run goes on where it was.",
@@ -41,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("task", choices=TASKS, metavar="TASK")
+    parser.add_argument("task", choices=helps, metavar="TASK")
     parser.add_argument("--config", metavar="NAME|FILE", help="a recipe: a TOML file or its name")
     parser.add_argument(
         "--set",
@@ -49,36 +33,60 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         default=[],
-        help="settings that win over the recipe",
+        help="settings that win over the recipe; with `all`, TASK.KEY=VALUE",
     )
     parser.add_argument(
-        "--show", action="store_true", help="print the settings of the task and do nothing"
+        "--root", type=Path, help="with `all`: folder for data/, runs/ and the finished model/"
     )
+    parser.add_argument("--no-eval", action="store_true", help="with `all`: leave out the end")
+    parser.add_argument("--show", action="store_true", help="print the settings and do nothing")
     return parser
 
 
+def show(settings: object, prefix: str = "") -> None:
+    """Print settings, one a line."""
+    assert is_dataclass(settings)
+    for option in fields(settings):
+        print(f"{prefix}{option.name} = {getattr(settings, option.name)!r}")
+
+
+def train_all(options: argparse.Namespace) -> int:
+    """Train a whole model and measure it.
+
+    Raises:
+        ConfigError: If there is no --root or a setting is not acceptable.
+    """
+    if options.root is None:
+        raise ConfigError("`antiphon train all` needs --root FOLDER for what it makes")
+    settings = whole_model_settings(options.config, options.root, options.set)
+    if options.show:
+        for name, values in settings.items():
+            show(values, f"{name}.")
+        return 0
+    configure_logging()
+    train_whole_model(settings)
+    if options.no_eval:
+        return 0
+    from antiphon.evaluation.suite import main as evaluate
+
+    report = options.root / "evaluation.json"
+    return evaluate([str(options.root / "model"), "--out", str(report)])
+
+
 def main(argv: Sequence[str]) -> int:
-    """Run one training task.
+    """Run one training task, or all.
 
     Raises:
         ConfigError: If a setting is not acceptable.
     """
-    from antiphon.training.task_config import load_task_config
-
     options = build_parser().parse_args(argv)
+    if options.task == ALL:
+        return train_all(options)
     task = TASKS[options.task]
-    module = importlib.import_module(f"antiphon.training.{task.module}")
-    config = load_task_config(
-        getattr(module, task.config),
-        options.task,
-        options.config,
-        options.set,
-        prefixes=(task.module.removesuffix("_task"),),
-    )
+    settings = task.settings(options.task, options.config, options.set)
     if options.show:
-        for option in fields(config):
-            print(f"{option.name} = {getattr(config, option.name)!r}")
+        show(settings)
         return 0
     configure_logging()
-    getattr(module, task.function)(config)
+    task.run(settings)
     return 0

@@ -1,139 +1,104 @@
-"""From nothing to a tokenizer and a language model that the normal loaders take, at toy scale."""
+"""From nothing to a whole model that the pipeline talks with, at toy scale."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from antiphon.models.glm4voice.language_model import load_language_model
-from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
-from antiphon.training.codes import EncodeTaskConfig, encode_corpus
+from antiphon import cli
+from antiphon.assembly import ModelChoice, load_parts, open_pipeline
+from antiphon.dialogue.events import AudioChunk, TurnDone
+from antiphon.dialogue.session import Session, UserTurn
+from antiphon.dialogue.turn_pipeline import TurnOptions
 from antiphon.training.data import CodeStore, SpeechCorpus
-from antiphon.training.lm_task import LmTask, LmTaskConfig
-from antiphon.training.synthesis import DataTaskConfig, synthesise
+from antiphon.training.tasks import TASKS
 from antiphon.training.tokenizer_task import TokenizerTask, TokenizerTaskConfig
 from speech_tokenizer import SpeechTokenizer
 
+TRAINED = ("tokenizer", "decoder", "vocoder", "lm")
 
-def losses(run: Path, name: str) -> list[float]:
-    lines = (run / "metrics.jsonl").read_text().splitlines()
+
+def metric(root: Path, task: str, name: str) -> list[float]:
+    lines = (root / "runs" / task / "metrics.jsonl").read_text().splitlines()
     return [record[name] for record in map(json.loads, lines) if name in record]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("training")
-    config = DataTaskConfig(
-        out=str(out / "speech"), n_questions=24, n_answers=24, n_validation=4, n_workers=2
-    )
-    synthesise(config)
-    return out
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    arguments = ["train", "all", "--config", "toy", "--root", str(folder), "--no-eval"]
+    assert cli.main(arguments) == 0
+    return folder
 
 
-@pytest.fixture(scope="module")
-def tokenizer_run(folder: Path) -> Path:
-    config = TokenizerTaskConfig(
-        data=str(folder / "speech"),
-        run=str(folder / "tokenizer-run"),
-        out=str(folder / "tokenizer"),
-        minutes=30,
-        max_steps=50,
-        batch_s=20.0,
-        d_model=32,
-        n_layers=1,
-        n_heads=2,
-        n_mels=40,
-        codebook_size=32,
-        quantise_from=0.5,
-        learning_rate=4e-3,
-        validate_every=50,
-        use_bf16=False,
-    )
-    TokenizerTask(config).train()
-    return folder / "tokenizer-run"
+@pytest.mark.parametrize(
+    ("task", "loss"), [("tokenizer", "ctc"), ("decoder", "prior"), ("lm", "text_loss")]
+)
+def test_the_loss_falls(root: Path, task: str, loss: str) -> None:
+    values = metric(root, task, loss)
+    assert values[-1] < 0.9 * values[0]
 
 
-@pytest.fixture(scope="module")
-def codes(folder: Path, tokenizer_run: Path) -> None:
-    config = EncodeTaskConfig(
-        data=str(folder / "speech"), tokenizer=str(folder / "tokenizer"), n_workers=1
-    )
-    encode_corpus(config)
+def test_the_vocoder_gets_nearer(root: Path) -> None:
+    values = metric(root, "vocoder", "total")
+    assert values[-1] < values[0]
 
 
-def test_the_tokenizer_learns_and_loads(folder: Path, tokenizer_run: Path) -> None:
-    loss = losses(tokenizer_run, "ctc")
-    assert loss[-1] < 0.8 * loss[0]
-    assert (tokenizer_run / "loss.png").exists()
-    tokenizer = SpeechTokenizer.from_pretrained(folder / "tokenizer")
-    corpus = SpeechCorpus(folder / "speech")
-    ids = tokenizer.encode(corpus.waveform(corpus.records[0]), 16_000)
-    assert len(ids) == -(-corpus.records[0].n // 1280)
-    assert 0 <= int(ids.min()) <= int(ids.max()) < 32
+@pytest.mark.parametrize("task", TRAINED)
+def test_every_run_leaves_its_curve_and_checkpoint(root: Path, task: str) -> None:
+    assert (root / "runs" / task / "loss.png").stat().st_size > 1000
+    assert (root / "runs" / task / "checkpoint.pt").exists()
 
 
-def test_the_tokenizer_goes_on_where_it_stopped(folder: Path, tokenizer_run: Path) -> None:
-    config = TokenizerTaskConfig(
-        data=str(folder / "speech"),
-        run=str(tokenizer_run),
-        out=str(folder / "again"),
-        d_model=32,
-        n_layers=1,
-        n_heads=2,
-        n_mels=40,
-        codebook_size=32,
-        minutes=30,
-        max_steps=50,
-    )
-    task = TokenizerTask(config)
-    task.resume()
-    assert task.run.step == 50
-    assert task.is_quantised
-
-
-@pytest.mark.usefixtures("codes")
-def test_codes_are_those_of_the_tokenizer(folder: Path) -> None:
-    corpus, found = SpeechCorpus(folder / "speech"), CodeStore(folder / "speech").load()
+def test_codes_are_those_of_the_tokenizer(root: Path) -> None:
+    corpus, found = SpeechCorpus(root / "data"), CodeStore(root / "data").load()
     assert set(found) == {record.id for record in corpus.records}
-    tokenizer = SpeechTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer = SpeechTokenizer.from_pretrained(root / "model/tokenizer")
     for record in corpus.select("answer")[:5]:  # answers are heard as they are
         expected = tokenizer.encode(corpus.waveform(record), 16_000)
         assert found[record.id].tolist() == expected.tolist()
 
 
-@pytest.mark.usefixtures("codes")
-def test_the_language_model_learns_and_loads(folder: Path) -> None:
-    run, out = folder / "lm-run", folder / "lm"
-    config = LmTaskConfig(
-        data=str(folder / "speech"),
-        tokenizer=str(folder / "tokenizer"),
-        run=str(run),
-        out=str(out),
-        minutes=30,
-        max_steps=50,
-        rows=2,
-        row_length=320,
-        d_model=32,
-        n_layers=1,
-        n_heads=2,
-        n_kv_heads=1,
-        d_ff=64,
-        n_ranks=400,
-        context_length=512,
-        learning_rate=1e-2,
-        validate_every=50,
-        use_bf16=False,
+def test_a_tokenizer_run_goes_on_where_it_stopped(root: Path) -> None:
+    settings = TASKS["tokenizer"].settings(
+        "tokenizer", "toy", [f"data={root}/data", f"run={root}/runs/tokenizer"]
     )
-    task = LmTask(config)
-    task.train()
-    text_loss = losses(run, "text_loss")
-    assert text_loss[-1] < 0.9 * text_loss[0]
-    tokenizer = GlmTextTokenizer.from_pretrained(out)
-    model = load_language_model(str(out), "float32", "cpu", progress=False)
-    ids = torch.tensor([tokenizer.encode("seven plus two is nine")])
-    with torch.inference_mode():
-        expected = task.model.eval()(ids).logits
-        torch.testing.assert_close(
-            model(ids).logits, expected, atol=0.05, rtol=0.05
-        )  # float16 file
+    assert isinstance(settings, TokenizerTaskConfig)
+    task = TokenizerTask(settings)
+    task.resume()
+    assert task.run.step == settings.max_steps
+    assert task.is_quantised
+
+
+def test_the_whole_model_answers(root: Path) -> None:
+    async def talk() -> tuple[list[AudioChunk], TurnDone]:
+        bundle = load_parts(ModelChoice(model=str(root / "model"), device="cpu", dtype="float32"))
+        noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+        turn = UserTurn(waveform=0.1 * noise, sample_rate=16_000)
+        options = TurnOptions(temperature=1.0, top_p=1.0, seed=1, max_new_tokens=60)
+        async with open_pipeline(bundle) as pipeline:
+            events = [event async for event in pipeline.respond(Session(), turn, options)]
+        assert isinstance(events[-1], TurnDone), events[-1]
+        return [event for event in events if isinstance(event, AudioChunk)], events[-1]
+
+    chunks, done = asyncio.run(talk())
+    assert done.n_text_tokens + done.n_audio_tokens > 0
+    heard = sum(len(chunk.waveform) for chunk in chunks)
+    assert heard == pytest.approx(done.audio_s * 22_050, abs=1)
+    assert all(np.isfinite(chunk.waveform).all() for chunk in chunks)
+
+
+def test_an_unfinished_setting_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    arguments = ["train", "all", "--config", "toy", "--root", str(tmp_path / "new")]
+    assert cli.main([*arguments, "--set", "lm.colour=red"]) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_weights_fit_their_precision(root: Path) -> None:
+    state = torch.load(root / "model/decoder/flow.pt", weights_only=True)
+    assert all(
+        value.dtype == torch.float16 for value in state.values() if value.is_floating_point()
+    )

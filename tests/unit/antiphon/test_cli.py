@@ -303,6 +303,28 @@ def test_every_task_takes_every_recipe_of_the_package(name):
         load_task_config(config, name, recipe, [])
 
 
+def test_train_all_shows_every_task_with_its_folders(capsys):
+    arguments = ["train", "all", "--show", "--root", "there", "--set", "lm.minutes=5"]
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "lm.minutes = 5.0\n" in shown
+    assert "codes.tokenizer = 'there/model/tokenizer'\n" in shown
+    assert "decoder.out = 'there/model/decoder'\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "lm.minutes=5"], "--root"),
+        (["--root", "there", "--set", "minutes=5"], "must name its task"),
+        (["--root", "there", "--set", "ears.minutes=5"], "the tasks are data, tokenizer"),
+    ],
+)
+def test_train_all_refuses_what_is_incomplete(capsys, arguments, told):
+    assert cli.main(["train", "all", *arguments]) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_a_recipe_of_the_package_is_found_by_its_short_name(capsys):
     assert cli.main(["train", "decoder", "--show", "--config", "gpu"]) == 0
     assert "device = 'cuda'\n" in capsys.readouterr().out
