@@ -29,6 +29,7 @@ class Subcommand:
 
 SUBCOMMANDS = {
     "ask": Subcommand("ask clips or typed questions and hear the answers", "antiphon.cli_ask"),
+    "transcribe": Subcommand("write down clips from their tokens", "antiphon.cli_transcribe"),
     "serve": Subcommand("run the model server", "antiphon.serving"),
     "demo": Subcommand("run the model server and the web page together", "antiphon.launcher"),
     "train": Subcommand("train a part of a small model", "antiphon.cli_train"),

@@ -195,8 +195,8 @@ class Mixture:
 
 
 RECITING = Mixture(transcription=0.3, silent=0.6, recited=0.6, typed=0.8, dialogue=0.0)
-LISTENING = Mixture(transcription=0.25, silent=0.55)
-SPEAKING = Mixture(transcription=0.1, silent=0.2, recited=0.05)
+LISTENING = Mixture(transcription=0.25, silent=0.55, recited=0.05, typed=0.1, dialogue=0.05)
+SPEAKING = Mixture(transcription=0.1, silent=0.2, recited=0.05, typed=0.15)
 
 
 def mixture_at(fraction: float) -> Mixture:
