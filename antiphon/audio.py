@@ -264,6 +264,41 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
     return np.pad(resampled, (0, n_wanted - resampled.shape[0]), mode="constant")
 
 
+class ResampleStream:
+    """Changes the sample rate of audio that comes in pieces.
+
+    What it gives, joined, is bit for bit what `resample` gives for the joined input, however it was
+    cut: both run the same filter of the soxr library, whose output does not depend on the pieces.
+
+    Raises:
+        AudioError: If a rate is not between 1 and 768,000 Hz.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._from_rate, self._to_rate = check_rate(from_rate), check_rate(to_rate)
+        self._n_in = self._n_out = 0
+        self._soxr = None
+        if self._from_rate != self._to_rate:
+            self._soxr = soxr.ResampleStream(self._from_rate, self._to_rate, 1, dtype="float32")
+
+    def push(self, waveform: Waveform) -> Waveform:
+        """Take (n,) float32 samples; return those that are ready at the new rate, (m,) float32."""
+        if self._soxr is None:
+            return waveform
+        ready = self._soxr.resample_chunk(np.ascontiguousarray(waveform, dtype=np.float32))
+        self._n_in += waveform.shape[0]
+        self._n_out += ready.shape[0]
+        return np.asarray(ready, dtype=np.float32)
+
+    def finish(self) -> Waveform:
+        """Return the samples still held back, (m,) float32; nothing may be pushed afterwards."""
+        if self._soxr is None or self._n_in == 0:
+            return np.zeros(0, dtype=np.float32)
+        n_wanted = -(-self._n_in * self._to_rate // self._from_rate) - self._n_out
+        rest = self._soxr.resample_chunk(np.zeros(0, dtype=np.float32), last=True)[:n_wanted]
+        return np.pad(np.asarray(rest, dtype=np.float32), (0, n_wanted - rest.shape[0]))
+
+
 def float_to_pcm16(waveform: Waveform) -> Pcm16:
     """Turn float samples into 16-bit PCM: times 32,768, rounded, cut at the ends of the range."""
     scaled = np.round(np.asarray(waveform, dtype=np.float32) * _PCM16_SCALE)

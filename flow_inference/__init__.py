@@ -1,7 +1,17 @@
-"""Speech tokens to waveform, at once or block by block."""
+"""Speech tokens to waveform, at once or block by block, for one reply or many."""
 
 from flow_inference.audio_decoder import AudioDecoder
 from flow_inference.block_schedule import BlockSchedule, StreamOptions
+from flow_inference.decoder_batch import BatchOptions, DecoderBatch
+from flow_inference.decoder_service import DecoderService
 from flow_inference.stream import DecoderStream
 
-__all__ = ["AudioDecoder", "BlockSchedule", "DecoderStream", "StreamOptions"]
+__all__ = [
+    "AudioDecoder",
+    "BatchOptions",
+    "BlockSchedule",
+    "DecoderBatch",
+    "DecoderService",
+    "DecoderStream",
+    "StreamOptions",
+]

@@ -124,9 +124,11 @@ class AudioDecoder:
             ConfigError: If there is no such voice.
         """
         options = StreamOptions(schedule) if isinstance(schedule, BlockSchedule) else schedule
-        window = FlowWindow(self.flow, self._embedding(voice), self.n_timesteps)
+        speaker = self._embedding(voice)
+        window = FlowWindow(self.flow, speaker, self.n_timesteps)
         mel = MelStream(window, options or StreamOptions(), self.clock, seed)
-        return DecoderStream(mel, VocoderStream(self.hift, seed + 1), self.codebook_size)
+        vocoder = VocoderStream(self.hift, seed + 1)
+        return DecoderStream(mel, vocoder, speaker, self.codebook_size)
 
     def _embedding(self, voice: str | None) -> Tensor:
         """Speaker vector (1, D) of a voice."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from cosyvoice.flow.flow import MaskedDiffWithXvec
 from flow_inference.block_schedule import StreamOptions
 from flow_inference.crossfade import FrameClock, crossfade
+from flow_inference.flow_window import Window, decode_windows
 
 N_MELS = 80
 
@@ -35,29 +36,12 @@ class FlowWindow:
     def __init__(self, flow: MaskedDiffWithXvec, embedding: Tensor, n_timesteps: int) -> None:
         self.flow, self.embedding, self.n_timesteps = flow, embedding, n_timesteps
 
-    @torch.no_grad()
     def __call__(
         self, tokens: list[int], n_frames: int, prompt_mel: Tensor, noise: Tensor
     ) -> Tensor:
-        """See `WindowDecoder`; unlike `flow.inference` the number of frames is given."""
-        flow, device = self.flow, self.embedding.device
-        token = torch.tensor(tokens, device=device)[None]  # (1, T)
-        length = torch.tensor([len(tokens)], device=device)
-        hidden, _ = flow.encoder(flow.input_embedding(token), length)
-        frames = torch.tensor([n_frames], device=device)
-        hidden, _ = flow.length_regulator(flow.encoder_proj(hidden), frames)  # (1, n_frames, 80)
-        condition = torch.zeros_like(hidden).transpose(1, 2)  # (1, 80, n_frames)
-        condition[0, :, : prompt_mel.shape[1]] = prompt_mel.to(device)
-        unit = torch.nn.functional.normalize(self.embedding, dim=1)
-        mel = flow.decoder(
-            mu=hidden.transpose(1, 2),
-            mask=torch.ones(1, 1, n_frames, device=device),
-            spks=flow.spk_embed_affine_layer(unit),
-            cond=condition,
-            n_timesteps=self.n_timesteps,
-            noise=noise[None].to(device),
-        )
-        return mel[0, :, prompt_mel.shape[1] :].cpu()
+        """See `WindowDecoder`."""
+        window = Window(tokens, n_frames, prompt_mel, noise)
+        return decode_windows(self.flow, [window], self.embedding, self.n_timesteps)[0]
 
 
 class MelStream:
@@ -74,6 +58,8 @@ class MelStream:
         self._generator = torch.Generator().manual_seed(seed)
         self._tokens: list[int] = []
         self._n_decoded = 0  # tokens
+        self._stop = 0  # token before which the window opened last ends
+        self._is_last = False
         self._n_blocks = 0
         self._origin = 0  # frame number of the first column of _mel and _noise
         self._mel = torch.zeros(N_MELS, 0)  # final frames that a later block may look back at
@@ -85,37 +71,64 @@ class MelStream:
         """Tokens taken so far."""
         return len(self._tokens)
 
+    @property
+    def has_sounded(self) -> bool:
+        """Whether a block is decoded."""
+        return self._n_blocks > 0
+
     def push(self, tokens: list[int]) -> list[Tensor]:
         """Take tokens; return the frames that became final, (80, n) for each block completed."""
-        self._tokens += tokens
+        self.take(tokens)
         found: list[Tensor] = []
-        while True:
-            stop = self._n_decoded + self._options.schedule.size(self._n_blocks)
-            if stop > len(self._tokens):
-                return found
-            found.append(self._decode_until(stop, is_last=False))
+        while (window := self.next_window()) is not None:
+            found.append(self.accept(self.decode_window(window)))
+        return found
 
     def flush(self) -> Tensor:
         """Return all frames not yet given out, (80, n)."""
-        if self._n_decoded < len(self._tokens):
-            return self._decode_until(len(self._tokens), is_last=True)
+        window = self.last_window()
+        return self.release() if window is None else self.accept(self.decode_window(window))
+
+    def take(self, tokens: list[int]) -> None:
+        """Take tokens; `next_window` says what to decode, and `accept` takes its mel."""
+        self._tokens += tokens
+
+    def next_window(self) -> Window | None:
+        """Open the window of the next complete block, if there is one."""
+        stop = self._n_decoded + self._options.schedule.size(self._n_blocks)
+        return self._open_window(stop) if stop <= len(self._tokens) else None
+
+    def last_window(self) -> Window | None:
+        """Open the window of the tokens that fill no block, if there are any."""
+        self._is_last = True
+        return self._open_window(len(self._tokens)) if self._n_decoded < len(self._tokens) else None
+
+    def accept(self, mel: Tensor) -> Tensor:
+        """Take the mel of the window opened last, (80, n); return the final frames, (80, m)."""
+        mel = crossfade(self._held, mel)
+        n_held = 0 if self._is_last else min(self._options.overlap_frames, mel.shape[1])
+        final, self._held = mel.split([mel.shape[1] - n_held, n_held], dim=1)
+        self._mel = torch.cat([self._mel, final], dim=1)
+        self._n_decoded, self._n_blocks = self._stop, self._n_blocks + 1
+        return final
+
+    def release(self) -> Tensor:
+        """Return the frames held back, (80, n): nothing follows."""
         held, self._held = self._held, torch.zeros(N_MELS, 0)
         return held
 
-    def _decode_until(self, stop: int, is_last: bool) -> Tensor:
-        """Decode the block that ends before token `stop`; return its final frames."""
-        start = self._window_start()
+    def decode_window(self, window: Window) -> Tensor:
+        """Turn a window into mel, (80, n), alone."""
+        return self._decode(window.tokens, window.n_frames, window.prompt_mel, window.noise)
+
+    def _open_window(self, stop: int) -> Window:
+        """Prepare to decode the block that ends before token `stop`."""
+        start, self._stop = self._window_start(), stop
         first, last = self._clock.frames(start), self._clock.frames(stop)
         self._forget_before(first)
         self._draw_noise_until(last)
         noise = self._noise[:, : last - self._origin]
-        mel = self._decode(self._tokens[start:stop], last - first, self._mel, noise)
-        mel = crossfade(self._held, mel)
-        n_held = 0 if is_last else min(self._options.overlap_frames, mel.shape[1])
-        final, self._held = mel.split([mel.shape[1] - n_held, n_held], dim=1)
-        self._mel = torch.cat([self._mel, final], dim=1)
-        self._n_decoded, self._n_blocks = stop, self._n_blocks + 1
-        return final
+        return Window(self._tokens[start:stop], last - first, self._mel, noise)
 
     def _window_start(self) -> int:
         """First token of the next window: it has to reach back over the frames held back."""

@@ -47,6 +47,49 @@ def _as_tensor(tokens: Sequence[int]) -> Tensor:
         raise PromptError(f"speech tokens are not whole numbers: {error}") from error
 
 
+class BlockRun:
+    """One push or flush under way: the blocks it completes, and the samples they give.
+
+    Attributes:
+        window: What has to be decoded next; None when all is done.
+        speaker: Whose voice it is, (1, spk_embed_dim).
+    """
+
+    def __init__(
+        self, mel: MelStream, vocoder: VocoderStream, speaker: Tensor, is_last: bool
+    ) -> None:
+        self._mel, self._vocoder, self._is_last = mel, vocoder, is_last
+        self._samples = [torch.zeros(0)]
+        self.speaker = speaker
+        self.window = mel.last_window() if is_last else mel.next_window()
+        if is_last and self.window is None:
+            self._speak(mel.release())
+
+    @property
+    def is_first_sound(self) -> bool:
+        """Whether the reply has not been heard yet."""
+        return not self._mel.has_sounded
+
+    @property
+    def samples(self) -> Tensor:
+        """Samples that became final so far, (n,) float32."""
+        return torch.cat(self._samples)
+
+    def accept(self, mel: Tensor) -> None:
+        """Take the mel of `window`, (80, n), and open the next one."""
+        self._speak(self._mel.accept(mel))
+        self.window = None if self._is_last else self._mel.next_window()
+
+    def finish(self) -> Tensor:
+        """Decode everything alone; returns the samples."""
+        while self.window is not None:
+            self.accept(self._mel.decode_window(self.window))
+        return self.samples
+
+    def _speak(self, frames: Tensor) -> None:
+        self._samples.append(self._vocoder.push(frames, self._is_last))
+
+
 class DecoderStream:
     """One reply: push tokens as they come, flush at its end.
 
@@ -54,10 +97,12 @@ class DecoderStream:
     Leaving the `with` block closes the stream and frees its state.
     """
 
-    def __init__(self, mel: MelStream, vocoder: VocoderStream, codebook_size: int) -> None:
+    def __init__(
+        self, mel: MelStream, vocoder: VocoderStream, speaker: Tensor, codebook_size: int
+    ) -> None:
         self._mel: MelStream | None = mel
         self._vocoder: VocoderStream | None = vocoder
-        self._codebook_size = codebook_size
+        self._speaker, self._codebook_size = speaker, codebook_size
 
     def push(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """Take more speech tokens; return the samples that became final, (n,) float32, maybe none.
@@ -66,9 +111,7 @@ class DecoderStream:
             PromptError: If a token is out of range or no whole number; the stream stays usable.
             EngineError: If the stream is flushed or closed.
         """
-        mel, vocoder = self._parts()
-        blocks = mel.push(check_tokens(tokens, self._codebook_size))
-        return torch.cat([torch.zeros(0), *(vocoder.push(frames) for frames in blocks)])
+        return self.begin_push(tokens).finish()
 
     def flush(self) -> Tensor:
         """Return all samples held back, (n,) float32, and close the stream.
@@ -76,9 +119,19 @@ class DecoderStream:
         Raises:
             EngineError: If the stream is flushed or closed already.
         """
+        return self.begin_flush().finish()
+
+    def begin_push(self, tokens: Sequence[int] | Tensor) -> BlockRun:
+        """Take tokens as `push` does, but leave the decoding to the caller."""
+        mel, vocoder = self._parts()
+        mel.take(check_tokens(tokens, self._codebook_size))
+        return BlockRun(mel, vocoder, self._speaker, is_last=False)
+
+    def begin_flush(self) -> BlockRun:
+        """Close the stream as `flush` does, but leave the decoding to the caller."""
         mel, vocoder = self._parts()
         self.close()
-        return vocoder.push(mel.flush(), is_last=True)
+        return BlockRun(mel, vocoder, self._speaker, is_last=True)
 
     def close(self) -> None:
         """Free the state; what was held back is lost. A second call does nothing."""

@@ -128,6 +128,18 @@ class WhisperVQConfig:
         """Tokens of the longest segment (375 officially)."""
         return -(-self.max_source_positions // self.pooling_kernel_size)
 
+    @property
+    def block_tokens(self) -> int:
+        """Tokens that are computed together, as they see each other (50 officially).
+
+        All tokens of a segment where an encoder sees further ahead than its own block.
+        """
+        block_size = self.quantize_causal_block_size
+        sees_blocks = self.encoder_causal_convolution and not self.encoder_causal_attention
+        if block_size is None or block_size % self.pooling_kernel_size or not sees_blocks:
+            return self.max_tokens
+        return block_size // self.pooling_kernel_size
+
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Build from the dictionary of an official `config.json`; other official keys are left out.

@@ -69,15 +69,20 @@ def log_mel_spectrogram(waveform: Tensor, n_mels: int = 128) -> Tensor:
         (n_mels, n_samples // 160) or (B, n_mels, n_samples // 160) float32: log10 power, at most 8
         below the loudest value of the same row, moved and scaled by (x + 4) / 4.
     """
-    waveform = waveform.float()
     window = torch.hann_window(N_FFT, device=waveform.device)
-    stft = torch.stft(waveform, N_FFT, HOP_LENGTH, window=window, return_complex=True)
-    power = (
-        stft[..., :-1].abs().square()
-    )  # (..., 201, n_frames): the frame past the end is left out
-    mel = mel_filters(n_mels).to(power.device) @ power
-    log_mel = mel.clamp(min=_FLOOR).log10()
-    loudest = log_mel.amax(dim=(-2, -1), keepdim=True)
+    stft = torch.stft(waveform.float(), N_FFT, HOP_LENGTH, window=window, return_complex=True)
+    log_mel = log_mel_power(stft[..., :-1], n_mels)  # the frame past the end is left out
+    return scale_log_mel(log_mel, log_mel.amax(dim=(-2, -1), keepdim=True))
+
+
+def log_mel_power(stft: Tensor, n_mels: int) -> Tensor:
+    """Turn spectra (..., 201, n_frames) into log10 power by mel band, (..., n_mels, n_frames)."""
+    mel = mel_filters(n_mels).to(stft.device) @ stft.abs().square()
+    return mel.clamp(min=_FLOOR).log10()
+
+
+def scale_log_mel(log_mel: Tensor, loudest: Tensor) -> Tensor:
+    """Lift values of log10 power more than 8 below `loudest`; move and scale by (x + 4) / 4."""
     return (torch.maximum(log_mel, loudest - _DYNAMIC_RANGE) + 4.0) / 4.0
 
 

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.errors import AudioError
+from speech_tokenizer.block_state import BlockState, KeyValues
 from speech_tokenizer.configuration_whisper import CONV_STRIDE, WhisperVQConfig
 from speech_tokenizer.quantizer import VectorQuantizer
+
+STEM_CONTEXT = 4  # feature frames before its own that a token depends on, through two convolutions
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,13 @@ class CausalConv1d(nn.Conv1d):
         side = kernel_size // 2
         self._margins = (kernel_size - 1, 0) if is_causal else (side, side)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve (B, n_in, T) into (B, n_out, ceil(T / stride))."""
-        return super().forward(functional.pad(input, self._margins))
+    def forward(self, input: Tensor, has_past: bool = False) -> Tensor:
+        """Convolve (B, n_in, T) into (B, n_out, ceil(T / stride)).
+
+        With `has_past` the first kernel_size - 1 columns of `input` are the past of the others, and
+        nothing is padded.
+        """
+        return super().forward(input if has_past else functional.pad(input, self._margins))
 
 
 class SelfAttention(nn.Module):
@@ -62,12 +69,18 @@ class SelfAttention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend within (B, T, d) where `mask` (B, 1, T, T) bool is True; None sees everything."""
+    def forward(self, hidden: Tensor, mask: Tensor, past: KeyValues | None = None) -> Tensor:
+        """Attend within (B, T, d) where `mask` (B, 1, T, T) bool is True, and to all of `past`.
+
+        Keys and values of `hidden` join `past`.
+        """
         query, key, value = (
             projection(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, d / H)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
+        if past is not None:
+            key, value = past.extend(key, value)
+            mask = functional.pad(mask, (key.shape[2] - mask.shape[3], 0), value=True)
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out_proj(attended.transpose(1, 2).flatten(2))  # (B, T, d)
 
@@ -84,9 +97,9 @@ class EncoderLayer(nn.Module):
         self.fc2 = nn.Linear(config.encoder_ffn_dim, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """Transform (B, T, d) into (B, T, d)."""
-        hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), mask)
+    def forward(self, hidden: Tensor, mask: Tensor, past: KeyValues | None = None) -> Tensor:
+        """Transform (B, T, d) into (B, T, d); see the attention for `mask` and `past`."""
+        hidden = hidden + self.self_attn(self.self_attn_layer_norm(hidden), mask, past)
         return hidden + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(hidden))))
 
 
@@ -153,6 +166,34 @@ class WhisperVQEncoder(nn.Module):
         last_hidden_state = self.codebook(ids) + positions
         return WhisperVQOutput(ids, last_hidden_state, hidden, token_mask, after_conv2)
 
+    def hidden_of_block(
+        self, input_features: Tensor, attention_mask: Tensor, state: BlockState
+    ) -> Tensor:
+        """Encode one block up to the quantization, with what is kept of the blocks before.
+
+        Args:
+            input_features: Log-mel features, (B, n_mels, T): of `config.block_tokens` tokens, or
+                fewer in the last block of a segment.
+            attention_mask: (B, T), non-zero where a frame is real.
+            state: What is kept of the blocks before; takes this block in.
+
+        Returns:
+            (B, ceil(T / 8), d), what `hidden_before_vq` gives for this part of the segment.
+        """
+        hidden, _ = self._encode(self._next_stem(input_features, state), attention_mask, state)
+        state.n_frames += input_features.shape[-1] // CONV_STRIDE
+        state.features = input_features[..., -STEM_CONTEXT:]
+        return hidden
+
+    def _next_stem(self, input_features: Tensor, state: BlockState) -> Tensor:
+        """Run both convolutions on the block (B, n_mels, T) that comes after `state`."""
+        past = state.features
+        if past is None:
+            return self.stem(input_features)
+        joined = torch.cat([past, input_features], dim=-1).to(self.conv1.weight.dtype)
+        hidden = functional.gelu(self.conv1(joined, has_past=True))
+        return functional.gelu(self.conv2(hidden, has_past=True))
+
     def stem(self, input_features: Tensor) -> Tensor:
         """Run both convolutions: (B, n_mels, T) at 100 Hz -> (B, d, ceil(T / 2)) at 50 Hz."""
         limit = self.config.max_source_positions * CONV_STRIDE
@@ -165,16 +206,19 @@ class WhisperVQEncoder(nn.Module):
         hidden = functional.gelu(self.conv1(input_features.to(dtype)))
         return functional.gelu(self.conv2(hidden))
 
-    def _encode(self, stem: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run layers and pooling over the stem's output (B, d, F)."""
+    def _encode(
+        self, stem: Tensor, attention_mask: Tensor | None, state: BlockState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run layers and pooling over the stem's output (B, d, F), which comes after `state`."""
         config = self.config
         hidden = stem.transpose(1, 2)  # (B, F, d)
-        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        first = 0 if state is None else state.n_frames
+        hidden = hidden + self.embed_positions.weight[first : first + hidden.shape[1]]
         is_real = _frames_of_mask(attention_mask, hidden)
         block_size = config.quantize_causal_block_size
         mask = attention_pattern(is_real, block_size, config.encoder_causal_attention)
         for number, layer in enumerate(self.layers, start=1):
-            hidden = layer(hidden, mask)
+            hidden = layer(hidden, mask, None if state is None else state.layers[number - 1])
             if number == config.pooling_position:
                 hidden = pool_frames(hidden, config.pooling_kernel_size)
                 is_real = is_real[:, :: config.pooling_kernel_size]

@@ -4,8 +4,7 @@ Knows waveforms and checkpoint folders; knows nothing of language models.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,28 +15,13 @@ from torch import Tensor
 from antiphon.audio import Waveform, check_duration, check_waveform, resample, to_mono
 from antiphon.checkpoints import resolve_checkpoint
 from antiphon.errors import CheckpointError, ConfigError
-from speech_tokenizer.features import (
-    HOP_LENGTH,
-    N_FFT,
-    SAMPLE_RATE,
-    frame_mask,
-    log_mel_spectrogram,
-    pad_waveforms,
-)
+from speech_tokenizer.features import HOP_LENGTH, N_FFT, SAMPLE_RATE
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
+from speech_tokenizer.token_stream import SpeechTokenStream
 from speech_tokenizer.weights import load_encoder
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_BATCH_S = 240.0  # seconds of padded audio computed at once
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """At most 30 s of one utterance: which one, and its samples at 16 kHz."""
-
-    utterance: int
-    waveform: Tensor
 
 
 class SpeechTokenizer:
@@ -97,26 +81,40 @@ class SpeechTokenizer:
         Raises:
             AudioError: If the audio is empty, not finite or longer than ten minutes.
         """
-        return self.encode_batch([waveform], sample_rate)[0]
+        return self._encode(self._prepare(waveform, sample_rate, "the audio"))
+
+    def open_stream(self, sample_rate: int) -> SpeechTokenStream:
+        """Open the state of one utterance that is tokenised while it is spoken.
+
+        `encode` is such a stream fed at once, so that both give the same tokens, however the
+        samples are cut. Use it as a context manager.
+
+        Args:
+            sample_rate: Rate in Hz of the samples that will be pushed.
+
+        Raises:
+            AudioError: If there is no such rate.
+        """
+        return SpeechTokenStream(self.model, sample_rate)
 
     def encode_batch(
         self, waveforms: Sequence[Tensor | Waveform], sample_rate: int
     ) -> list[Tensor]:
-        """Turn several utterances into tokens; each gets what `encode` gives it alone."""
+        """Turn several utterances into tokens, one after another; each gets what `encode` gives.
+
+        `speech_tokenizer.utils.extract_speech_token` computes many at once; rounding may then tell
+        two codes that are equally near apart in another way.
+        """
         prepared = [
             self._prepare(waveform, sample_rate, f"utterance {number}" if number else "the audio")
             for number, waveform in enumerate(waveforms)
         ]
-        segments = list(self._cut(prepared))
-        tokens: list[Tensor] = [torch.empty(0, dtype=torch.int64)] * len(segments)
-        for batch in self._batches(segments):
-            found = self._encode_segments([segments[position].waveform for position in batch])
-            for position, ids in zip(batch, found, strict=True):
-                tokens[position] = ids
-        parts: list[list[Tensor]] = [[] for _ in prepared]
-        for segment, ids in zip(segments, tokens, strict=True):
-            parts[segment.utterance].append(ids)
-        return [torch.cat(of_one) for of_one in parts]
+        return [self._encode(waveform) for waveform in prepared]
+
+    def _encode(self, waveform: Tensor) -> Tensor:
+        """Turn one utterance (n_samples,) at 16 kHz into tokens."""
+        with self.open_stream(SAMPLE_RATE) as stream:
+            return torch.cat([stream.push(waveform), stream.finish()])
 
     def _prepare(self, waveform: Tensor | Waveform, sample_rate: int, name: str) -> Tensor:
         """Check one utterance and bring it to one channel at 16 kHz."""
@@ -130,41 +128,6 @@ class SpeechTokenizer:
         check_duration(samples.shape[0], sample_rate, name=name)
         samples = resample(check_waveform(samples, name), sample_rate, SAMPLE_RATE)
         return torch.from_numpy(np.array(samples, dtype=np.float32))
-
-    def _cut(self, waveforms: Sequence[Tensor]) -> Iterator[_Segment]:
-        """Cut utterances into segments the network can hold."""
-        for number, waveform in enumerate(waveforms):
-            for part in torch.split(waveform, self.model.config.max_samples):
-                yield _Segment(number, part)
-
-    def _batches(self, segments: Sequence[_Segment]) -> Iterator[list[int]]:
-        """Group segment positions, longest first, so that a group's padded length stays bounded."""
-        lengths = [segment.waveform.shape[0] for segment in segments]
-        order = sorted(range(len(segments)), key=lambda position: -lengths[position])
-        while order:
-            n_fit = int(_BATCH_S * self.sample_rate) // max(lengths[order[0]], SAMPLE_RATE)
-            n_taken = max(n_fit, 1)
-            yield order[:n_taken]
-            order = order[n_taken:]
-
-    @torch.no_grad()
-    def _encode_segments(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
-        """Encode segments (n_i,) as one batch; returns their tokens."""
-        config = self.model.config
-        features = [
-            log_mel_spectrogram(
-                pad_waveforms([waveform.to(self.device)], config.frame_size), config.num_mel_bins
-            )[0]
-            for waveform in waveforms
-        ]  # each as it would be alone: (n_mels, n_frames)
-        n_frames = max(feature.shape[-1] for feature in features)
-        batch = features[0].new_zeros(len(features), config.num_mel_bins, n_frames)
-        for row, feature in zip(batch, features, strict=True):
-            row[:, : feature.shape[-1]] = feature
-        mask = frame_mask([waveform.shape[0] for waveform in waveforms], n_frames, batch.device)
-        output = self.model(batch, mask)
-        ids, is_real = output.quantized_token_ids.cpu(), output.token_mask.cpu()
-        return [row[real] for row, real in zip(ids, is_real, strict=True)]
 
 
 def _check_device(device: str | torch.device) -> torch.device:

@@ -109,6 +109,7 @@ class FakeSpeechTokenizer:
     def __init__(self, codes: Sequence[int] | None = None) -> None:
         self.codes = codes
         self.threads: set[str] = set()
+        self.n_open = 0
 
     def encode(self, waveform: Tensor | Waveform, sample_rate: int) -> Tensor:
         self.threads.add(threading.current_thread().name)
@@ -118,6 +119,48 @@ class FakeSpeechTokenizer:
             return torch.tensor(self.codes, dtype=torch.int64)
         n_codes = -(-len(waveform) * 16_000 // (sample_rate * 1280))
         return torch.arange(n_codes) % 64
+
+    def open_stream(self, sample_rate: int) -> "FakeTokenStream":
+        return FakeTokenStream(self, sample_rate)
+
+
+class FakeTokenStream:
+    """Code n of an utterance is n; codes settle ten at a time and become final at the end."""
+
+    def __init__(self, tokenizer: FakeSpeechTokenizer, sample_rate: int) -> None:
+        self._tokenizer, self._sample_rate = tokenizer, sample_rate
+        self._waveform = np.zeros(0, np.float32)
+        self._is_entered = False
+
+    def push(self, samples: Tensor | Waveform) -> Tensor:
+        assert self._is_entered
+        self._tokenizer.threads.add(threading.current_thread().name)
+        if not np.isfinite(np.asarray(samples)).all():
+            raise AudioError("the samples are not numbers")
+        self._waveform = np.concatenate([self._waveform, np.asarray(samples)])
+        return torch.empty(0, dtype=torch.int64)
+
+    @property
+    def settled(self) -> Tensor:
+        n_codes = len(self._waveform) * 16_000 // (self._sample_rate * 12_800) * 10
+        return torch.arange(n_codes) % 64
+
+    def finish(self) -> Tensor:
+        return self._tokenizer.encode(self._waveform, self._sample_rate)
+
+    def __enter__(self) -> Self:
+        self._is_entered = True
+        self._tokenizer.n_open += 1
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_entered = False
+        self._tokenizer.n_open -= 1
 
 
 class FakeStream:

@@ -133,3 +133,21 @@ def fit_prompt(
     if n_dropped:
         logger.warning("dropped the %d oldest turns: they no longer fit the context", n_dropped)
     return FittedPrompt(tuple(token_ids), n_dropped)
+
+
+def prompt_beginning(
+    history: Sequence[Turn],
+    codes: Sequence[int],
+    layout: TokenLayout,
+    tokenizer: TextTokenizer,
+    max_new_tokens: int,
+) -> tuple[int, ...]:
+    """Render what is known of the prompt while the user speaks, up to the speech tokens `codes`.
+
+    Raises:
+        PromptError: If the speech is too long already.
+    """
+    turn = speech_turn(codes, layout, tokenizer)
+    token_ids = fit_prompt((*history, turn), layout, tokenizer, max_new_tokens).token_ids
+    n_after = token_ids[::-1].index(layout.end_of_audio)
+    return token_ids[: len(token_ids) - n_after - 1]

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,19 +22,22 @@ class UserTurn:
     Attributes:
         text: Typed words; taken as plain text, special-token spellings included.
         waveform: (n_samples,) or (channels, n_samples) audio in [-1, 1].
-        sample_rate: Rate of `waveform` in Hz.
+        sample_rate: Rate of `waveform` or `speech` in Hz.
+        speech: Audio of a user who still speaks, (n,) at a time; its end is the end of speech.
     """
 
     text: str | None = None
     waveform: Waveform | Tensor | None = None
     sample_rate: int | None = None
+    speech: AsyncIterator[Waveform | Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Raise PromptError or AudioError unless there is exactly one usable input."""
-        if (self.text is None) == (self.waveform is None):
-            raise PromptError("a turn needs either text or a waveform, not both and not neither")
-        if self.waveform is not None and (self.sample_rate is None or self.sample_rate <= 0):
-            raise AudioError(f"a waveform needs its sample rate in Hz, got {self.sample_rate!r}")
+        inputs = (self.text, self.waveform, self.speech)
+        if sum(given is not None for given in inputs) != 1:
+            raise PromptError("a turn needs either text or a waveform or speech, exactly one")
+        if self.text is None and (self.sample_rate is None or self.sample_rate <= 0):
+            raise AudioError(f"sound needs its sample rate in Hz, got {self.sample_rate!r}")
 
 
 @dataclass(frozen=True)

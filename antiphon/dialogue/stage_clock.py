@@ -17,6 +17,10 @@ class StageClock:
         self._first_audio_s: float | None = None
         self._end_s: float | None = None
 
+    def restart(self) -> None:
+        """The user has ended: count from now."""
+        self._start = time.perf_counter()
+
     def now(self) -> float:
         """Seconds since the clip is in."""
         return time.perf_counter() - self._start

@@ -13,11 +13,41 @@ from torch import Tensor
 Waveform = npt.NDArray[np.float32]
 
 
+class SpeechTokenStreamLike(Protocol):
+    """One utterance being heard, samples as they come."""
+
+    def push(self, samples: Tensor | Waveform) -> Tensor:
+        """Take (n,) samples of one channel; return the ids that became final, (T,) int64."""
+        ...
+
+    @property
+    def settled(self) -> Tensor:
+        """Ids after the final ones that will most likely stay as they are, (T,) int64."""
+        ...
+
+    def finish(self) -> Tensor:
+        """Return all ids not given out yet, (T,) int64."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
 class SpeechEncoder(Protocol):
     """Turns a person's speech into speech tokens."""
 
     def encode(self, waveform: Tensor | Waveform, sample_rate: int) -> Tensor:
         """Turn (n_samples,) or (channels, n_samples) audio into (T,) int64 codes."""
+        ...
+
+    def open_stream(self, sample_rate: int) -> SpeechTokenStreamLike:
+        """Open the state of one utterance whose samples come at `sample_rate` Hz."""
         ...
 
 
@@ -95,6 +125,15 @@ class TokenLayout:
     stop: tuple[int, ...]
     vocab_size: int
     context_length: int
+
+
+class DialogueTokenizer(TextTokenizer, Protocol):
+    """A text tokenizer that knows where the special ids lie."""
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The special ids of the vocabulary."""
+        ...
 
 
 def empty_waveform() -> Tensor:

@@ -87,6 +87,25 @@ def test_a_conversation_by_voice_and_text(parts):
     assert len(session.turns) == 2
 
 
+def test_speech_in_pieces_gets_the_reply_of_the_clip(parts):
+    waveform = tone(5.0, 44_100)
+
+    async def speech():
+        for start in range(0, len(waveform), 4410):
+            yield waveform[start : start + 4410]
+
+    async def scenario(pipeline):
+        return [
+            await ask(pipeline, Session(), UserTurn(speech=speech(), sample_rate=44_100)),
+            await ask(pipeline, Session(), UserTurn(waveform=waveform, sample_rate=44_100)),
+        ]
+
+    in_pieces, at_once = run(parts, scenario)
+    assert len(in_pieces[0].speech_tokens) == 63
+    assert in_pieces[0] == at_once[0]
+    assert in_pieces[-1].reply_ids == at_once[-1].reply_ids
+
+
 def test_a_streamed_reply_is_as_long_as_an_offline_one(parts):
     async def scenario(pipeline):
         return await ask(pipeline, Session(), UserTurn(text="hello"))

@@ -240,6 +240,27 @@ def test_impossible_rates_are_refused(rate: int) -> None:
         audio.resample(tone(10), rate, RATE)
 
 
+@given(
+    st.integers(1, 20_000),
+    st.sampled_from([8_000, 16_000, 22_050, 44_100, 48_000]),
+    st.lists(st.floats(0, 1), max_size=8),
+)
+@settings(max_examples=40, deadline=None)
+def test_resampling_in_pieces_is_resampling_at_once(
+    n_samples: int, rate: int, places: list[float]
+) -> None:
+    noise = np.random.default_rng(n_samples).standard_normal(n_samples).astype(np.float32)
+    stream = audio.ResampleStream(rate, RATE)
+    pieces = np.split(noise, sorted(int(place * n_samples) for place in places))
+    found = np.concatenate([*(stream.push(piece) for piece in pieces), stream.finish()])
+    np.testing.assert_array_equal(found, audio.resample(noise, rate, RATE))
+
+
+def test_resampling_nothing_gives_nothing() -> None:
+    stream = audio.ResampleStream(44_100, RATE)
+    assert len(stream.push(tone(0))) == len(stream.finish()) == 0
+
+
 def test_pcm16_both_ways() -> None:
     every = np.arange(-32768, 32768).astype(np.int16)
     np.testing.assert_array_equal(audio.float_to_pcm16(audio.pcm16_to_float(every)), every)

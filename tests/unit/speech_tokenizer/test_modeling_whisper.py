@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from antiphon.errors import AudioError
+from speech_tokenizer.block_state import BlockState
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 from speech_tokenizer.modeling_whisper import (
     SelfAttention,
@@ -110,6 +111,43 @@ def test_future_inside_the_block_is_seen(encoder: WhisperVQEncoder) -> None:
     first, _ = encoder.hidden_before_vq(before)
     second, _ = encoder.hidden_before_vq(after)
     assert (first[:, 0] - second[:, 0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("n_layers_after_pooling", [0, 2])
+@pytest.mark.parametrize("n_frames", [8, 32, 40, 104, 200])
+def test_block_by_block_is_all_at_once(n_frames: int, n_layers_after_pooling: int) -> None:
+    torch.manual_seed(1)
+    config = WhisperVQConfig(
+        d_model=32,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        num_mel_bins=20,
+        max_source_positions=100,
+        pooling_position=2,
+        quantize_position=2 + n_layers_after_pooling,
+        quantize_vocab_size=16,
+        quantize_causal_block_size=BLOCK,
+    )
+    encoder = WhisperVQEncoder(config).eval()
+    given, mask = features(2, n_frames), torch.ones(2, n_frames)
+    mask[1, -5:] = 0
+    state = BlockState.start(len(encoder.layers))
+    with torch.no_grad():
+        whole, _ = encoder.hidden_before_vq(given, mask)
+        blocks = zip(given.split(2 * BLOCK, dim=2), mask.split(2 * BLOCK, dim=1), strict=True)
+        found = [encoder.hidden_of_block(part, part_mask, state) for part, part_mask in blocks]
+    assert state.n_frames == n_frames // 2
+    torch.testing.assert_close(torch.cat(found, dim=1), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_copied_state_goes_its_own_way(encoder: WhisperVQEncoder) -> None:
+    first, second, other = features(1, 96).split(2 * BLOCK, dim=2)
+    mask, state = torch.ones(1, 2 * BLOCK), BlockState.start(2)
+    with torch.no_grad():
+        encoder.hidden_of_block(first, mask, state)
+        expected = encoder.hidden_of_block(second, mask, state.copy())
+        encoder.hidden_of_block(other, mask, state.copy())
+        assert torch.equal(encoder.hidden_of_block(second, mask, state), expected)
 
 
 def test_padding_does_not_change_a_row(encoder: WhisperVQEncoder) -> None:

@@ -14,41 +14,7 @@ from torch import Tensor
 
 from antiphon.errors import AudioError, CheckpointError, ConfigError
 from speech_tokenizer import SpeechTokenizer
-from speech_tokenizer.configuration_whisper import WhisperVQConfig
-from speech_tokenizer.features import log_mel_spectrogram
-from speech_tokenizer.modeling_whisper import WhisperVQEncoder
-
-SEGMENT = 20 * 1280  # max_source_positions 80 frames of 320 samples
-
-CONFIG = WhisperVQConfig(
-    d_model=32,
-    encoder_attention_heads=2,
-    encoder_ffn_dim=48,
-    num_mel_bins=32,
-    max_source_positions=80,
-    pooling_position=2,
-    quantize_position=2,
-    quantize_vocab_size=64,
-    quantize_causal_block_size=40,
-)
-
-
-def noise(n_samples: int, seed: int = 0) -> Tensor:
-    return 0.2 * torch.randn(n_samples, generator=torch.Generator().manual_seed(seed))
-
-
-def write_checkpoint(folder: Path) -> Path:
-    torch.manual_seed(7)
-    model = WhisperVQEncoder(CONFIG)
-    with torch.no_grad():
-        model.embed_positions.weight.mul_(0.01)  # else the place alone would decide the token
-        waveforms = torch.stack([noise(SEGMENT, seed) for seed in range(100, 120)])
-        hidden, _ = model.hidden_before_vq(log_mel_spectrogram(waveforms, 32))
-    model.quantizer.initialise(hidden, torch.Generator().manual_seed(1))
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
-    save_file(model.state_dict(), folder / "model.safetensors")  # without {"format": "pt"}
-    return folder
+from tests.tiny_speech_tokenizer import SEGMENT, noise, write_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -102,25 +68,6 @@ def test_tokens_depend_on_the_sound(tokenizer: SpeechTokenizer) -> None:
     first, second = (tokenizer.encode(noise(SEGMENT, seed), 16_000) for seed in (0, 1))
     assert len(first.unique()) > 8
     assert (first != second).float().mean() > 0.5
-
-
-def test_many_segments_are_computed_in_bounded_batches(
-    tokenizer: SpeechTokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-    whole = SpeechTokenizer._encode_segments
-
-    def counted(self: SpeechTokenizer, waveforms: list[Tensor]) -> list[Tensor]:
-        sizes.append(len(waveforms) * max(len(waveform) for waveform in waveforms))
-        return whole(self, waveforms)
-
-    waveforms = [noise(16_000, seed) for seed in range(6)] + [noise(12 * SEGMENT)]
-    alone = [tokenizer.encode(waveform, 16_000) for waveform in waveforms]
-    monkeypatch.setattr("speech_tokenizer.tokenizer._BATCH_S", 5 * SEGMENT / 16_000)
-    monkeypatch.setattr(SpeechTokenizer, "_encode_segments", counted)
-    together = tokenizer.encode_batch(waveforms, 16_000)
-    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
-    assert max(sizes) <= 5 * SEGMENT and len(sizes) == 4
 
 
 def test_no_utterances_give_no_tokens(tokenizer: SpeechTokenizer) -> None:

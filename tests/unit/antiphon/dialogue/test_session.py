@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from antiphon.dialogue.session import Session, Turn, UserTurn
+from antiphon.dialogue.speech_input import SpeechInput
 from antiphon.errors import AudioError, PromptError, ServerBusyError
 
 
@@ -12,7 +13,12 @@ def nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"text": "hi", "waveform": np.zeros(3, np.float32), "sample_rate": 8000}]
+    "arguments",
+    [
+        {},
+        {"text": "hi", "waveform": np.zeros(3, np.float32), "sample_rate": 8000},
+        {"text": "hi", "speech": SpeechInput(), "sample_rate": 8000},
+    ],
 )
 def test_a_user_turn_is_either_text_or_sound(arguments):
     with pytest.raises(PromptError, match="either text or a waveform"):
@@ -23,6 +29,8 @@ def test_a_user_turn_is_either_text_or_sound(arguments):
 def test_sound_needs_its_rate(rate):
     with pytest.raises(AudioError, match="sample rate"):
         UserTurn(waveform=np.zeros(3, np.float32), sample_rate=rate)
+    with pytest.raises(AudioError, match="sample rate"):
+        UserTurn(speech=SpeechInput(), sample_rate=rate)
 
 
 def test_the_oldest_turns_over_the_limit_are_forgotten():
