@@ -101,6 +101,7 @@ class ModelRunner:
         """Run once, so that the first request does not pay for what is set up on first use."""
         self.score(self.run([Row(0, 0, (0, 0))]))
         self.score(self.run([Row(0, 2, (0,))]))
+        self.cache.clear(0, 3)
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row]) -> Tensor:
@@ -177,7 +178,7 @@ def cache_shape(model: GlmForCausalLM, context_length: int) -> CacheShape:
     config: GlmConfig = model.config
     return CacheShape(
         n_layers=config.num_hidden_layers,
-        n_key_heads=config.num_key_value_heads,
+        n_key_heads=config.num_key_value_heads or config.num_attention_heads,
         head_size=config.head_dim or config.hidden_size // config.num_attention_heads,
         n_tokens=context_length,
         dtype=model.model.embed_tokens.weight.dtype,

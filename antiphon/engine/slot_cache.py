@@ -81,10 +81,13 @@ class SlotCache:
         self.keys[layer][slots, :, positions] = keys
         self.values[layer][slots, :, positions] = values
 
-    def clear(self, slot: int) -> None:
-        """Zero a slot: masked keys weigh 0, but 0 times what a broken request left may be NaN."""
+    def clear(self, slot: int, length: int) -> None:
+        """Zero the first `length` tokens of a slot, so that nothing is left to the next user.
+
+        Masked values weigh 0, but 0 times what a broken request leaves behind may be NaN.
+        """
         for layer in (*self.keys, *self.values):
-            layer[slot].zero_()
+            layer[slot, :, :length].zero_()
 
 
 def count_slots(shape: CacheShape, wanted: int, memory: int) -> int:

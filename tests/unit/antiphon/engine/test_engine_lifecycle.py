@@ -4,7 +4,7 @@ import asyncio
 import gc
 import random
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from antiphon.engine.base import SamplingParams, TokenChunk
-from antiphon.engine.generation import ModelRunner
 from antiphon.engine.local_engine import LocalEngine
+from antiphon.engine.model_runner import Row
 from antiphon.errors import AntiphonError, EngineError, ServerBusyError
 from tests.engine_bench import (
     ENDLESS,
     greedy_by_hand,
     random_prompt,
     run_with_engine,
+    runner_of,
     slow_model,
 )
 from tests.tiny_glm import (
@@ -119,7 +120,7 @@ def test_a_request_id_in_use_is_refused() -> None:
 
 
 def test_a_long_prompt_does_not_stall_a_running_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.engine.generation.CPU_PREFILL_CHUNK", 10)
+    monkeypatch.setattr("antiphon.engine.model_runner.CPU_PREFILL_CHUNK", 10)
 
     async def test(engine: LocalEngine) -> None:
         running = engine.generate([1], ENDLESS)
@@ -137,15 +138,15 @@ def test_a_long_prompt_does_not_stall_a_running_reply(monkeypatch: pytest.Monkey
 
 def test_a_failing_request_does_not_touch_another(caplog: pytest.LogCaptureFixture) -> None:
     async def test(engine: LocalEngine) -> None:
-        runner: ModelRunner = engine._scheduler._runner
+        runner = runner_of(engine)
         run = runner.run
 
-        def fail_on_three(token_ids: list[int], cache: object) -> torch.Tensor:
-            if len(token_ids) == 3:
+        def fail_on_three(rows: Sequence[Row]) -> torch.Tensor:
+            if len(rows[0].token_ids) == 3:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nat some line")
-            return run(token_ids, cache)  # type: ignore[arg-type]
+            return run(rows)
 
-        runner.run = fail_on_three  # type: ignore[method-assign,assignment]
+        runner.run = fail_on_three  # type: ignore[method-assign]
         good, bad = await asyncio.gather(
             collect(engine.generate([1, 2], GREEDY)),
             collect(engine.generate([3, 4, 5], GREEDY, session_id="s")),

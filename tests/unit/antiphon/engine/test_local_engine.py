@@ -67,7 +67,7 @@ def test_requests_running_together_give_the_ids_they_give_alone() -> None:
 
 
 def test_a_prompt_computed_in_chunks_gives_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.engine.generation.CPU_PREFILL_CHUNK", 7)
+    monkeypatch.setattr("antiphon.engine.model_runner.CPU_PREFILL_CHUNK", 7)
     prompt = random_prompt(2, 100)
 
     async def test(engine: LocalEngine) -> None:

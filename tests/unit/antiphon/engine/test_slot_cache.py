@@ -44,7 +44,8 @@ def test_clearing_a_slot_leaves_the_others() -> None:
     cache = SlotCache(SHAPE, 2, CPU)
     for layer in (*cache.keys, *cache.values):
         layer.fill_(float("nan"))
-    cache.clear(0)
+    cache.clear(0, 100)
     for layer in (*cache.keys, *cache.values):
-        assert not layer[0].any()
-        assert layer[1].isnan().all()
+        assert not layer[0, :, :100].any()
+        assert layer[0, :, 100:].isnan().all()
+        assert layer[1:].isnan().all()
