@@ -54,6 +54,12 @@ def runner_of(engine: LocalEngine) -> ModelRunner:
     return engine._scheduler._batch._runner
 
 
+def count_slots_in_use(engine: LocalEngine) -> int:
+    """Count the slots that are neither free nor kept for a next turn."""
+    batch = engine._scheduler._batch
+    return runner_of(engine).cache.n_slots - batch.n_free_slots - batch.n_idle_slots
+
+
 @contextmanager
 def slow_model(engine: LocalEngine, delay_s: float) -> Iterator[list[int]]:
     """Make every forward pass take `delay_s`; gives the list of new tokens a row in each."""
