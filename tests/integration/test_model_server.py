@@ -82,6 +82,7 @@ def test_a_full_queue_is_429_with_retry_after() -> None:
             refused = client.post(f"{url}/generate_stream", json=ENDLESS)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) > 0
+            assert "0 requests wait" in refused.json()["text"]
             assert "try again" in refused.json()["text"]
             wait_until(lambda: client.get(f"{url}/health").json()["running"] == 1)
 
