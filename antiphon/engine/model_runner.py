@@ -27,7 +27,7 @@ CPU_PREFILL_CHUNK = 128
 
 DECODE_ROWS = 64
 CPU_DECODE_ROWS = 16
-"""Replies advanced in one step. On a CPU more at once are hardly faster together."""
+"""Replies advanced in one step; where more are ready, the most urgent ones."""
 
 
 @dataclass(frozen=True)

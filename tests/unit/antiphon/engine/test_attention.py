@@ -39,6 +39,12 @@ def test_it_equals_causal_attention_with_repeated_keys(sizes: tuple[int, int, in
     )
 
 
+needs_mkl = pytest.mark.skipif(
+    not torch.backends.mkl.is_available(), reason="needs MKL, for which the sizes were measured"
+)
+
+
+@needs_mkl
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("length", [1, 4, 20])
 def test_a_token_has_the_same_bits_alone_and_in_a_chunk(

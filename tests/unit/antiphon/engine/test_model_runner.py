@@ -58,6 +58,12 @@ def test_any_sequence_of_batches_equals_full_forward_passes(data: st.DataObject)
             assert_same(scores, full_logits(stored[row.slot]))
 
 
+needs_mkl = pytest.mark.skipif(
+    not torch.backends.mkl.is_available(), reason="needs MKL, for which the sizes were measured"
+)
+
+
+@needs_mkl
 def test_a_token_has_the_same_bits_in_every_batch() -> None:
     ids = random_ids(1, 200)
     alone, beside = (ModelRunner(tiny_model(), N_SLOTS, CONTEXT_LENGTH) for _ in "ab")
