@@ -17,7 +17,6 @@ from antiphon.engine.attention import (
     attend,
     find_reaches,
     pad_rows,
-    round_up,
 )
 from antiphon.engine.slot_cache import CacheShape, SlotCache
 
@@ -134,17 +133,19 @@ class ModelRunner:
         Single tokens are padded with rows, longer rows with tokens. Padding goes to a slot that
         nobody reads.
         """
-        length = len(rows[0].token_ids)
-        n_rows, n_tokens = len(rows), round_up(length, ROW_MULTIPLE)
+        length, unused = len(rows[0].token_ids), self.cache.padding_slot
+        padded, padding = list(rows), [0] * (-length % ROW_MULTIPLE)
         if length == 1:
-            n_rows, n_tokens = round_up(n_rows, ROW_MULTIPLE), 1
-        table = torch.zeros((3, n_rows, n_tokens), dtype=torch.long)
-        table[2] = self.cache.padding_slot
-        for number, row in enumerate(rows):
-            table[0, number, :length] = torch.tensor(row.token_ids)
-            table[1, number, :length] = torch.arange(row.start, row.start + length)
-            table[2, number, :length] = row.slot
-        token_ids, positions, slots = table.to(self.device)
+            padded += [Row(unused, 0, (0,))] * (-len(rows) % ROW_MULTIPLE)
+            padding = []
+        table = torch.tensor(
+            [
+                [[*row.token_ids, *padding] for row in padded],
+                [[*range(row.start, row.start + length), *padding] for row in padded],
+                [[row.slot] * length + [unused] * len(padding) for row in padded],
+            ]
+        )
+        token_ids, positions, slots = table.to(self.device)  # (B, T) each
         return Batch(
             token_ids=token_ids,
             positions=positions,
@@ -156,7 +157,7 @@ class ModelRunner:
                 self._group_size,
                 self._dtype,
             ),
-            last=torch.arange(len(rows), device=self.device) * n_tokens + length - 1,
+            last=torch.arange(len(rows), device=self.device) * slots.shape[1] + length - 1,
         )
 
     def _attention(self, number: int, x: Tensor, batch: Batch, cos: Tensor, sin: Tensor) -> Tensor:

@@ -252,7 +252,8 @@ def test_less_memory_means_fewer_replies_at_a_time(
         with ExitStack() as stack:
             stack.enter_context(slow_model(engine, 0.01))
             streams = [engine.generate([number], ENDLESS) for number in range(4)]
-            await anext(streams[0])
+            await asyncio.to_thread(wait_until, lambda: engine.stats().running == 2)
+            await anext(streams[1])
             assert (engine.stats().running, engine.stats().waiting) == (2, 2)
             for stream in streams:
                 await stream.aclose()
