@@ -26,7 +26,24 @@ class EngineError(AntiphonError):
 
 
 class ServerBusyError(EngineError):
-    """The server is full; try again later."""
+    """The server is full; try again later.
+
+    Attributes:
+        queue_length: Requests that wait, where that is known.
+        retry_after_s: When there is likely to be room again, where that is known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        queue_length: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Say what is full and when to come back."""
+        super().__init__(message)
+        self.queue_length = queue_length
+        self.retry_after_s = retry_after_s
 
 
 class ServerConnectionError(EngineError):

@@ -3,14 +3,14 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 
-from antiphon.engine.generation import ModelRunner
 from antiphon.engine.local_engine import LocalEngine
+from antiphon.engine.model_runner import ModelRunner, Row
 from tests.tiny_glm import (
     GREEDY,
     VOCAB_SIZE,
@@ -24,12 +24,12 @@ ENDLESS = replace(GREEDY, max_new_tokens=10**9)
 def run_with_engine(
     test: Callable[[LocalEngine], Awaitable[None]], max_concurrent: int = 4, max_queue: int = 8
 ) -> None:
-    """Run an asynchronous test with an engine that is closed afterwards, within 50 s."""
+    """Run an asynchronous test with an engine that is closed afterwards, within 240 s."""
 
     async def body() -> None:
         engine = make_engine(max_concurrent, max_queue)
         try:
-            await asyncio.wait_for(test(engine), 50)
+            await asyncio.wait_for(test(engine), 240)
         finally:
             await engine.close()
 
@@ -49,17 +49,28 @@ def random_prompt(seed: int, length: int = 12) -> list[int]:
     return [random.Random(seed * 1000 + i).randrange(VOCAB_SIZE) for i in range(length)]
 
 
+def runner_of(engine: LocalEngine) -> ModelRunner:
+    """Reach the model inside an engine."""
+    return engine._scheduler._batch._runner
+
+
+def count_slots_in_use(engine: LocalEngine) -> int:
+    """Count the slots that are neither free nor kept for a next turn."""
+    batch = engine._scheduler._batch
+    return runner_of(engine).cache.n_slots - batch.n_free_slots - batch.n_idle_slots
+
+
 @contextmanager
 def slow_model(engine: LocalEngine, delay_s: float) -> Iterator[list[int]]:
-    """Make every model call take `delay_s`; gives the list of call lengths."""
-    runner: ModelRunner = engine._scheduler._runner
+    """Make every forward pass take `delay_s`; gives the list of new tokens a row in each."""
+    runner = runner_of(engine)
     run, calls = runner.run, []
 
-    def slow_run(token_ids: list[int], cache: object) -> torch.Tensor:
-        calls.append(len(token_ids))
+    def slow_run(rows: Sequence[Row]) -> torch.Tensor:
+        calls.append(len(rows[0].token_ids))
         time.sleep(delay_s)
-        return run(token_ids, cache)  # type: ignore[arg-type]
+        return run(rows)
 
-    runner.run = slow_run  # type: ignore[method-assign,assignment]
+    runner.run = slow_run  # type: ignore[method-assign]
     yield calls
     runner.run = run  # type: ignore[method-assign]

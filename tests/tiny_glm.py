@@ -60,7 +60,7 @@ async def collect(stream: AsyncIterator[TokenChunk]) -> tuple[list[int], str | N
     return ids, reason
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Wait for a condition that another thread brings about."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -29,6 +29,7 @@ class GenerateRequest(BaseModel):
         seed: Same seed, same reply.
         session_id: Lets the server keep what it computed of a conversation between turns.
         stop_token_ids: Ids that end the reply; none given: those of the model.
+        allowed_token_ids: The only ids to choose from; none given: all.
         finish_line: Ask for a `FinishLine` at the end, which the original does not send.
     """
 
@@ -56,6 +57,7 @@ class GenerateRequest(BaseModel):
     seed: int | None = None
     session_id: str | None = Field(default=None, max_length=200)
     stop_token_ids: tuple[int, ...] | None = None
+    allowed_token_ids: tuple[int, ...] | None = None
     finish_line: bool = False
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ class SamplingParams:
         seed: Seed of this request's own generator; None draws one.
         max_new_tokens: Most tokens to generate, at least 1.
         stop_token_ids: Ids that end the reply (the stop id itself is still delivered).
+        allowed_token_ids: The only ids to choose from; None allows all.
     """
 
     temperature: float = 0.2
@@ -26,6 +27,7 @@ class SamplingParams:
     seed: int | None = None
     max_new_tokens: int = 2000
     stop_token_ids: tuple[int, ...] = ()
+    allowed_token_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

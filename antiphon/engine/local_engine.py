@@ -4,25 +4,28 @@ Knows nothing of text, audio or HTTP.
 """
 
 import asyncio
+import logging
 import operator
+import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 
 from transformers import GlmForCausalLM
 
 from antiphon.engine.base import EngineStats, SamplingParams, TokenChunk
-from antiphon.engine.generation import ModelRunner, Request
-from antiphon.engine.kv_cache import IdleCaches
-from antiphon.engine.sampling import check_sampling
+from antiphon.engine.generation import Request
+from antiphon.engine.model_runner import ModelRunner, cache_shape
+from antiphon.engine.policy import PlaybackPolicy
+from antiphon.engine.sampling import Sampler, check_sampling
 from antiphon.engine.scheduler import Scheduler
+from antiphon.engine.slot_cache import cache_memory, count_slots
 from antiphon.engine.token_stream import Outbox, TokenStream
 from antiphon.errors import ConfigError, EngineError, PromptError
 
-IDLE_SESSIONS = 32
-"""Conversations whose keys and values are kept between turns."""
+logger = logging.getLogger(__name__)
 
-IDLE_CONTEXTS = 4
-"""They hold together at most this many full contexts."""
+IDLE_SLOTS = 8
+"""Conversations, beyond those being answered, whose keys and values are kept between turns."""
 
 
 class LocalEngine:
@@ -52,27 +55,24 @@ class LocalEngine:
             max_queue: Requests that may wait beyond these.
 
         Raises:
-            ConfigError: If the sizes do not fit the model or are too small.
+            ConfigError: If the sizes do not fit the model or the memory, or are too small.
         """
-        runner = ModelRunner(model)
-        if not 1 <= vocab_size <= runner.vocab_size:
-            raise ConfigError(
-                f"vocab_size {vocab_size} does not fit a model with {runner.vocab_size} embedding "
-                "rows; text tokenizer and model must come from the same checkpoint"
+        check_sizes(model, vocab_size, context_length, max_concurrent, max_queue)
+        shape, device = cache_shape(model, context_length), model.device
+        n_slots = count_slots(shape, max_concurrent + IDLE_SLOTS, cache_memory(device))
+        if n_slots < max_concurrent:
+            logger.warning(
+                "memory for keys and values suffices for %d replies at the same time, not for %d",
+                n_slots,
+                max_concurrent,
             )
-        if context_length < 2 or max_concurrent < 1 or max_queue < 0:
-            raise ConfigError(
-                f"context_length {context_length} must be at least 2, max_concurrent "
-                f"{max_concurrent} at least 1 and max_queue {max_queue} at least 0"
-            )
+        runner = ModelRunner(model, n_slots, context_length)
         runner.warm_up()
+        self._device = runner.device
         self.vocab_size = vocab_size
         self.context_length = context_length
         self._scheduler = Scheduler(
-            runner,
-            IdleCaches(IDLE_SESSIONS, IDLE_CONTEXTS * context_length),
-            max_concurrent,
-            max_queue,
+            runner, PlaybackPolicy(), min(max_concurrent, n_slots), max_queue
         )
 
     def generate(
@@ -94,19 +94,23 @@ class LocalEngine:
         Raises:
             PromptError: If the prompt is empty, out of the vocabulary or longer than the context.
             ConfigError: If a sampling value is not acceptable.
-            ServerBusyError: If the queue is full.
-            EngineError: If the engine is closed; from the generator: if the model failed.
+            ServerBusyError: If the queue is full; carries its length and when to try again.
+            EngineError: If the engine is closed; from the generator: if the model failed, or if
+                the reply lay unread for too long (see `RunningBatch`).
         """
         check_sampling(sampling)
+        self._check_allowed(sampling)
         prompt = self._check_prompt(token_ids)
-        outbox = Outbox()
+        outbox = Outbox(self._scheduler.wake)
         room = self.context_length - len(prompt)
         request = Request(
             request_id=request_id or uuid.uuid4().hex,
             session_id=session_id,
             prompt=prompt,
-            sampling=sampling,
+            sampler=Sampler(sampling, self._device),
+            stop_ids=frozenset(sampling.stop_token_ids),
             max_new_tokens=min(sampling.max_new_tokens, room),
+            submitted_at=time.monotonic(),
             outbox=outbox,
         )
         self._scheduler.submit(request)
@@ -136,6 +140,15 @@ class LocalEngine:
         """Stop the worker; running streams end as cancelled."""
         await asyncio.to_thread(self._scheduler.close)
 
+    def _check_allowed(self, sampling: SamplingParams) -> None:
+        """Refuse to choose from ids that do not exist."""
+        highest = max(sampling.allowed_token_ids or (0,))
+        if highest >= self.vocab_size:
+            raise ConfigError(
+                f"allowed_token_ids holds {highest}, which is outside the vocabulary of "
+                f"{self.vocab_size}"
+            )
+
     def _check_prompt(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """Make plain integers of the prompt and refuse what the model cannot take."""
         try:
@@ -158,3 +171,28 @@ class LocalEngine:
                 f"(0 to {self.vocab_size - 1})"
             )
         return prompt
+
+
+def check_sizes(
+    model: GlmForCausalLM,
+    vocab_size: int,
+    context_length: int,
+    max_concurrent: int,
+    max_queue: int,
+) -> None:
+    """Refuse sizes that do not fit the model or are too small.
+
+    Raises:
+        ConfigError: Naming them.
+    """
+    n_embedded = int(model.config.vocab_size)
+    if not 1 <= vocab_size <= n_embedded:
+        raise ConfigError(
+            f"vocab_size {vocab_size} does not fit a model with {n_embedded} embedding "
+            "rows; text tokenizer and model must come from the same checkpoint"
+        )
+    if context_length < 2 or max_concurrent < 1 or max_queue < 0:
+        raise ConfigError(
+            f"context_length {context_length} must be at least 2, max_concurrent "
+            f"{max_concurrent} at least 1 and max_queue {max_queue} at least 0"
+        )

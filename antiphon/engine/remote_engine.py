@@ -161,5 +161,6 @@ def build_request(
         seed=sampling.seed,
         session_id=session_id,
         stop_token_ids=sampling.stop_token_ids,
+        allowed_token_ids=sampling.allowed_token_ids,
         finish_line=True,
     )

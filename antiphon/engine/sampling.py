@@ -37,6 +37,9 @@ def check_sampling(sampling: SamplingParams) -> None:
         raise ConfigError(f"max_new_tokens {sampling.max_new_tokens} must be at least 1")
     if sampling.seed is not None and not 0 <= sampling.seed <= MAX_SEED:
         raise ConfigError(f"seed {sampling.seed} must lie between 0 and 2^63 - 1")
+    allowed = sampling.allowed_token_ids
+    if allowed is not None and (not allowed or min(allowed) < 0):
+        raise ConfigError("allowed_token_ids must be ids from 0 up, at least one, or be left out")
 
 
 class Sampler:
@@ -53,6 +56,8 @@ class Sampler:
             device: Where the logits will lie.
         """
         self._sampling = sampling
+        allowed = sampling.allowed_token_ids
+        self._allowed = None if allowed is None else torch.tensor(allowed, device=device)
         self._generator = torch.Generator(device=device)
         if sampling.seed is None:
             self._generator.seed()
@@ -69,9 +74,9 @@ class Sampler:
             A token id in [0, V).
 
         Raises:
-            EngineError: If no score is a finite number.
+            EngineError: If no score of an allowed token is a finite number.
         """
-        scores = clean_scores(logits)
+        scores = clean_scores(logits if self._allowed is None else keep_only(logits, self._allowed))
         if self._sampling.temperature < GREEDY_BELOW:
             return int(scores.argmax())
         # The largest score becomes 0 first: no temperature can then make it overflow.
@@ -80,6 +85,11 @@ class Sampler:
         kept, ids = keep_likeliest(probabilities, self._sampling.top_k, self._sampling.top_p)
         choice = torch.multinomial(kept, 1, generator=self._generator)
         return int(choice if ids is None else ids[choice])
+
+
+def keep_only(logits: Tensor, allowed: Tensor) -> Tensor:
+    """Give all tokens but the allowed ones (n,) a score of -inf; logits are (V,)."""
+    return torch.full_like(logits, -math.inf).index_copy(0, allowed, logits[allowed])
 
 
 def clean_scores(logits: Tensor) -> Tensor:

@@ -1,44 +1,56 @@
-"""The worker thread: takes requests from a bounded queue and advances all running ones, fairly.
+"""The worker thread: takes requests from a bounded queue and steps the replies under way.
 
 Knows nothing of HTTP or prompts. Lists change under one lock; only the worker touches the model.
 """
 
 import logging
 import threading
+import time
+from collections import deque
 from concurrent.futures import Future
 
 from antiphon.engine.base import EngineStats, TokenChunk
-from antiphon.engine.generation import Generation, ModelRunner, Request
-from antiphon.engine.kv_cache import IdleCaches, KVCache
-from antiphon.errors import AntiphonError, EngineError, ServerBusyError
+from antiphon.engine.generation import Generation, Request
+from antiphon.engine.model_runner import ModelRunner
+from antiphon.engine.policy import PlaybackPolicy
+from antiphon.engine.running_batch import RunningBatch
+from antiphon.engine.token_stream import Item
+from antiphon.errors import EngineError, ServerBusyError
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_REPLY_S = 2.0
+"""How long a reply is thought to take before any has ended."""
+
+MAX_RETRY_S = 60.0
+
+IDLE_CHECK_S = 1.0
+"""How often the worker looks whether replies that nobody reads have become too old."""
 
 
 class Scheduler:
     """Runs many requests on one model in one thread."""
 
     def __init__(
-        self, runner: ModelRunner, idle: IdleCaches, max_concurrent: int, max_queue: int
+        self, runner: ModelRunner, policy: PlaybackPolicy, max_concurrent: int, max_queue: int
     ) -> None:
         """Start the worker.
 
         Args:
             runner: The model.
-            idle: Where caches of sessions wait for the next turn.
-            max_concurrent: Requests advanced together.
+            policy: Which replies go first.
+            max_concurrent: Requests advanced together, at most the slots of the runner.
             max_queue: Requests that may wait beyond these.
         """
-        self._runner = runner
-        self._idle = idle
         self._max_concurrent = max_concurrent
         self._max_queue = max_queue
         self._wake = threading.Condition()
+        self._open: dict[str, Request] = {}
         self._waiting: list[Request] = []
-        self._running: list[Generation] = []
         self._pings: list[Future[None]] = []
-        self._generated_tokens = 0
+        self._reply_times: deque[float] = deque([DEFAULT_REPLY_S], maxlen=16)
         self._closed_because: str | None = None
+        self._batch = RunningBatch(runner, policy, self._on_end)
         self._thread = threading.Thread(target=self._work, name="antiphon-engine", daemon=True)
         self._thread.start()
 
@@ -52,28 +64,32 @@ class Scheduler:
         with self._wake:
             if self._closed_because is not None:
                 raise EngineError(self._closed_because)
-            if any(request.request_id == other.request_id for other in self._requests()):
+            if request.request_id in self._open:
                 raise EngineError(f"request id {request.request_id!r} is in use; ids are unique")
-            n_open = len(self._waiting) + len(self._running)
-            if n_open >= self._max_concurrent + self._max_queue:
-                raise ServerBusyError(
-                    f"{len(self._running)} replies are being generated and {len(self._waiting)} "
-                    f"requests wait, which is the limit; try again in a few seconds"
-                )
+            if len(self._open) >= self._max_concurrent + self._max_queue:
+                raise self._busy_error()
+            self._open[request.request_id] = request
             self._waiting.append(request)
             self._wake.notify()
 
     def cancel(self, request_id: str) -> None:
         """Mark a request as cancelled; it ends before the next step. Unknown ids are ignored."""
         with self._wake:
-            for request in self._requests():
-                if request.request_id == request_id:
-                    request.outbox.is_cancelled = True
+            request = self._open.get(request_id)
+        if request is not None:
+            request.outbox.cancel()
+
+    def wake(self) -> None:
+        """Let the worker look again at what there is to do."""
+        with self._wake:
+            self._wake.notify()
 
     def stats(self) -> EngineStats:
         """Tell what runs and waits."""
         with self._wake:
-            return EngineStats(len(self._running), len(self._waiting), self._generated_tokens)
+            n_waiting = len(self._waiting)
+            n_running = len(self._open) - n_waiting
+            return EngineStats(n_running, n_waiting, self._batch.generated_tokens)
 
     def ping(self) -> "Future[None]":
         """Ask the worker for a sign of life; the result comes before its next step.
@@ -98,9 +114,18 @@ class Scheduler:
         if self._thread.is_alive():
             logger.warning("the engine's worker still runs a step after %.0f s", timeout_s)
 
-    def _requests(self) -> list[Request]:
-        """List all open requests."""
-        return [*self._waiting, *(generation.request for generation in self._running)]
+    def _busy_error(self) -> ServerBusyError:
+        """Say that the queue is full, and about when one of the running replies will be over."""
+        n_waiting = len(self._waiting)
+        n_running = len(self._open) - n_waiting
+        reply_s = sum(self._reply_times) / len(self._reply_times)
+        retry_after_s = min(MAX_RETRY_S, max(1.0, reply_s / max(1, n_running)))
+        return ServerBusyError(
+            f"{n_running} replies are being generated and {n_waiting} requests wait, which is the "
+            f"limit; try again in about {retry_after_s:.0f} s",
+            queue_length=n_waiting,
+            retry_after_s=retry_after_s,
+        )
 
     def _work(self) -> None:
         """Step until closed; whatever happens, every stream gets its end."""
@@ -113,8 +138,8 @@ class Scheduler:
             last = EngineError(f"the engine's worker died: {error!r}; restart the server")
         with self._wake:
             self._closed_because = self._closed_because or str(last)
-            requests, self._waiting, self._running = self._requests(), [], []
-            self._idle.clear()
+            requests, self._open = list(self._open.values()), {}
+            self._waiting = []
             self._answer_pings()
         for request in requests:
             request.outbox.put(last)
@@ -122,10 +147,19 @@ class Scheduler:
     def _wait_for_work(self) -> bool:
         """Sleep until there is something to do; False when closed."""
         with self._wake:
-            while not (self._waiting or self._running or self._pings or self._closed_because):
-                self._wake.wait()
+            self._wake.wait_for(self._has_work, IDLE_CHECK_S if len(self._batch) else None)
             self._answer_pings()
             return self._closed_because is None
+
+    def _has_work(self) -> bool:
+        """Tell whether a step would do something, or the worker is to end or to answer."""
+        has_place = len(self._batch) < self._max_concurrent
+        return (
+            self._closed_because is not None
+            or bool(self._pings)
+            or self._batch.can_advance
+            or any(has_place or request.outbox.is_cancelled for request in self._waiting)
+        )
 
     def _answer_pings(self) -> None:
         """Give the signs of life that were asked for."""
@@ -135,84 +169,28 @@ class Scheduler:
         self._pings.clear()
 
     def _step(self) -> None:
-        """Advance every running reply by one token, and one prompt by one chunk."""
+        """Let in who waits while there is room, first come first served; then advance all."""
         self._drop_cancelled()
-        self._admit()
-        has_prefilled = False
-        for generation in tuple(self._running):
-            if generation.is_prefilling:
-                if has_prefilled:
-                    continue
-                has_prefilled = True
-            self._advance(generation)
+        with self._wake:
+            n_free = self._max_concurrent - len(self._batch)
+            admitted, self._waiting = self._waiting[:n_free], self._waiting[n_free:]
+        for request in admitted:
+            self._batch.add(request)
+        self._batch.step()
 
     def _drop_cancelled(self) -> None:
-        """End the requests that nobody wants any more."""
+        """End the waiting requests that nobody wants any more."""
         with self._wake:
             dropped = [request for request in self._waiting if request.outbox.is_cancelled]
-            self._waiting = [request for request in self._waiting if request not in dropped]
+            for request in dropped:
+                self._waiting.remove(request)
+                del self._open[request.request_id]
         for request in dropped:
             request.outbox.put(TokenChunk((), "cancelled"))
-        for generation in tuple(self._running):
-            if generation.request.outbox.is_cancelled:
-                self._finish(generation, TokenChunk((), "cancelled"))
 
-    def _admit(self) -> None:
-        """Start waiting requests while there is room, first come first served."""
-        while self._waiting and len(self._running) < self._max_concurrent:
-            with self._wake:
-                request = self._waiting.pop(0)
-                try:
-                    self._running.append(
-                        Generation(request, self._runner, self._find_cache(request))
-                    )
-                except Exception as error:
-                    logger.exception("request %s could not start", request.request_id)
-                    request.outbox.put(as_engine_error(error))
-
-    def _find_cache(self, request: Request) -> KVCache:
-        """Take the cache that the session left, else a new one."""
-        cache = None if request.session_id is None else self._idle.take(request.session_id)
-        return KVCache(self._runner.n_layers) if cache is None else cache
-
-    def _advance(self, generation: Generation) -> None:
-        """Advance one request; its failure ends only its own stream."""
-        try:
-            chunk = generation.advance()
-        except Exception as error:
-            logger.exception("request %s failed", generation.request.request_id)
-            self._remove(generation)  # its cache may be half written, so it is not kept
-            generation.request.outbox.put(as_engine_error(error))
-            return
-        if chunk is None:
-            return
-        self._generated_tokens += len(chunk.token_ids)
-        if chunk.finish_reason is None:
-            generation.request.outbox.put(chunk)
-        else:
-            self._finish(generation, chunk)
-
-    def _finish(self, generation: Generation, last: TokenChunk) -> None:
-        """Free the place, keep the session's cache, and only then deliver the end."""
-        self._remove(generation)
-        if generation.request.session_id is not None:
-            self._idle.put(generation.request.session_id, generation.cache)
-        generation.request.outbox.put(last)
-
-    def _remove(self, generation: Generation) -> None:
-        """Take a request out of the running ones."""
+    def _on_end(self, generation: Generation, last: Item) -> None:
+        """Free the place of a reply, and only then deliver its end."""
         with self._wake:
-            self._running.remove(generation)
-
-
-def as_engine_error(error: Exception) -> AntiphonError:
-    """Say in words why the model failed on one request."""
-    if isinstance(error, AntiphonError):
-        return error
-    first_line = (str(error).splitlines() or [""])[0]
-    failure = EngineError(
-        f"the model failed on this request: {type(error).__name__}: {first_line}; "
-        "see the server's log"
-    )
-    failure.__cause__ = error
-    return failure
+            del self._open[generation.request.request_id]
+            self._reply_times.append(time.monotonic() - generation.started_at)
+        generation.request.outbox.put(last)

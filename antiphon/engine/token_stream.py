@@ -1,17 +1,26 @@
 """Handing tokens from the worker thread to whoever awaits them, in any event loop.
 
-Knows nothing of models. The worker never blocks here, and notices when nobody listens any more.
+Knows nothing of models. The worker never blocks here: it sees when a reader is too slow, and is
+told when the reader has caught up or nobody listens any more.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 
 from antiphon.engine.base import TokenChunk
 
 Item = TokenChunk | Exception
+
+
+BUFFER_SIZE = 256
+"""Chunks that may lie unread before a reply is paused; about 14 s of speech."""
+
+
+def do_nothing() -> None:
+    """Serve as a listener where nobody needs to know."""
 
 
 class Outbox:
@@ -21,12 +30,23 @@ class Outbox:
         is_cancelled: True once nobody wants more; the worker looks at it before every step.
     """
 
-    def __init__(self) -> None:
-        """Make an empty queue."""
+    def __init__(self, on_change: Callable[[], None] = do_nothing) -> None:
+        """Make an empty queue; `on_change` is called when there is room again, and by `cancel`."""
         self.is_cancelled = False
+        self._on_change = on_change
         self._items: deque[Item] = deque()
         self._lock = threading.Lock()
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the reader keeps up; the last chunk or an error may be put all the same."""
+        return len(self._items) < BUFFER_SIZE
+
+    def cancel(self) -> None:
+        """Say that nobody wants more."""
+        self.is_cancelled = True
+        self._on_change()
 
     def put(self, item: Item) -> None:
         """Deliver a chunk or an error from any thread, without waiting."""
@@ -39,18 +59,24 @@ class Outbox:
         try:
             loop.call_soon_threadsafe(wake, future)
         except RuntimeError:  # the loop is closed: nobody will ever read this
-            self.is_cancelled = True
+            self.cancel()
 
     async def get(self) -> Item:
         """Wait for the next chunk or error. One reader at a time."""
-        while True:
+        loop = asyncio.get_running_loop()
+        while not self._items:  # only this reader takes items away
+            future: asyncio.Future[None] = loop.create_future()
             with self._lock:
                 if self._items:
-                    return self._items.popleft()
-                loop = asyncio.get_running_loop()
-                future: asyncio.Future[None] = loop.create_future()
+                    break
                 self._waiter = (loop, future)
             await future
+        with self._lock:
+            had_room = self.has_room
+            item = self._items.popleft()
+        if not had_room:
+            self._on_change()
+        return item
 
 
 def wake(future: "asyncio.Future[None]") -> None:
@@ -102,8 +128,10 @@ class TokenStream(AsyncGenerator[TokenChunk, None]):
 
     async def aclose(self) -> None:
         """Cancel the request; does nothing after its end."""
-        self._is_done = True
-        self._outbox.is_cancelled = True
+        if not self._is_done:
+            self._is_done = True
+            self._outbox.cancel()
 
     def __del__(self) -> None:
-        self._outbox.is_cancelled = True
+        if not self._is_done:
+            self._outbox.cancel()

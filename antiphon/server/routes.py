@@ -5,6 +5,7 @@ Knows the engine and the text tokenizer only as protocols.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -39,7 +40,7 @@ from antiphon.server.prompt_string import PromptStringEncoder
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
-"""When a client may try again after status 429."""
+"""When a client may try again after status 429, where the engine gives no estimate."""
 
 HEALTH_TIMEOUT_S = 20.0
 """Longest step of the engine that still counts as healthy."""
@@ -118,6 +119,7 @@ async def generate_stream(body: GenerateRequest, services: ServicesArgument) -> 
         seed=body.seed,
         max_new_tokens=body.max_new_tokens,
         stop_token_ids=services.layout.stop if stops is None else stops,
+        allowed_token_ids=body.allowed_token_ids,
     )
     stream = services.engine.generate(prompt, sampling, session_id=body.session_id)
     return StreamingResponse(
@@ -181,17 +183,21 @@ async def reply_lines(
             await stream.aclose()
 
 
-def error_response(status: int, text: str, error_type: str) -> JSONResponse:
+def error_response(
+    status: int, text: str, error_type: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
     """Make the body of a refusal."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == STATUS[ServerBusyError] else None
     body = ErrorBody(text=text, error_type=error_type)
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
 
 
 async def on_our_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer one of our exceptions: what came, what was expected."""
+    """Answer one of our exceptions: what came, what was expected, when to try again."""
     kind = next((kind for kind in type(error).__mro__ if kind in STATUS), EngineError)
-    return error_response(STATUS[kind], str(error), type(error).__name__)
+    headers = None
+    if isinstance(error, ServerBusyError):
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s or RETRY_AFTER_S))}
+    return error_response(STATUS[kind], str(error), type(error).__name__, headers)
 
 
 async def on_invalid_request(_: Request, error: Exception) -> JSONResponse:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from torch import Tensor
 
-from antiphon.engine.generation import ModelRunner
 from antiphon.engine.local_engine import LocalEngine
+from antiphon.engine.model_runner import Row
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.server.listener import bind_port
+from tests.engine_bench import runner_of
 from tests.tiny_checkpoints import write_tiny_lm
 from tests.tiny_glm import wait_until
 from tests.tiny_server import serve_tiny_model
@@ -29,15 +31,15 @@ ENDLESS = {"prompt_token_ids": [1, 2, 3], "max_new_tokens": 10**9, "stop_token_i
 
 def count_steps(engine: LocalEngine, delay_s: float) -> list[float]:
     """Slow the model down; gives the list of times at which it ran."""
-    runner: ModelRunner = engine._scheduler._runner
+    runner = runner_of(engine)
     run, times = runner.run, []
 
-    def slow_run(token_ids: Sequence[int], cache: object) -> object:
+    def slow_run(rows: Sequence[Row]) -> Tensor:
         times.append(time.monotonic())
         time.sleep(delay_s)
-        return run(token_ids, cache)  # type: ignore[arg-type]
+        return run(rows)
 
-    runner.run = slow_run  # type: ignore[method-assign,assignment]
+    runner.run = slow_run  # type: ignore[method-assign]
     return times
 
 
@@ -80,6 +82,7 @@ def test_a_full_queue_is_429_with_retry_after() -> None:
             refused = client.post(f"{url}/generate_stream", json=ENDLESS)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) > 0
+            assert "0 requests wait" in refused.json()["text"]
             assert "try again" in refused.json()["text"]
             wait_until(lambda: client.get(f"{url}/health").json()["running"] == 1)
 

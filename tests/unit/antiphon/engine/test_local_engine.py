@@ -67,7 +67,7 @@ def test_requests_running_together_give_the_ids_they_give_alone() -> None:
 
 
 def test_a_prompt_computed_in_chunks_gives_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.engine.generation.CPU_PREFILL_CHUNK", 7)
+    monkeypatch.setattr("antiphon.engine.model_runner.CPU_PREFILL_CHUNK", 7)
     prompt = random_prompt(2, 100)
 
     async def test(engine: LocalEngine) -> None:
@@ -149,10 +149,12 @@ def test_wrong_prompts_are_refused_in_words(prompt: list[int], words: str) -> No
     run_with_engine(test)
 
 
-def test_max_new_tokens_zero_is_refused_and_a_huge_one_fills_the_context() -> None:
+def test_impossible_sampling_is_refused_and_a_huge_length_fills_the_context() -> None:
     async def test(engine: LocalEngine) -> None:
         with pytest.raises(ConfigError, match="max_new_tokens 0"):
             engine.generate([1], replace(GREEDY, max_new_tokens=0))
+        with pytest.raises(ConfigError, match="holds 300, which is outside"):
+            engine.generate([1], replace(GREEDY, allowed_token_ids=(1, VOCAB_SIZE)))
         ids, reason = await collect(engine.generate([1, 2, 3], ENDLESS))
         assert (len(ids), reason) == (CONTEXT_LENGTH - 3, "length")
         last = await collect(engine.generate([1] * (CONTEXT_LENGTH - 1), ENDLESS))

@@ -51,6 +51,16 @@ def test_top_p_keeps_the_same_tokens_as_transformers(size: int, scale: float, to
     assert set(ids[kept > 0].tolist()) == set(expected.nonzero().flatten().tolist())
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_only_allowed_ids_are_chosen(temperature: float) -> None:
+    sampling = SamplingParams(temperature, 1.0, seed=3, allowed_token_ids=(4, 2, 4))
+    sampler = Sampler(sampling, CPU)
+    drawn = {sampler.sample(torch.tensor([9.0, 8.0, 1.0, 7.0, 1.5])) for _ in range(100)}
+    assert drawn == ({4} if temperature == 0 else {2, 4})
+    with pytest.raises(EngineError, match="no finite score"):
+        sampler.sample(torch.tensor([1.0, 1.0, -math.inf, 1.0, math.nan]))
+
+
 def test_a_seed_repeats_and_another_differs() -> None:
     logits = torch.zeros(1000)
     first = draw(logits, 20, temperature=1.0, seed=11)
@@ -100,9 +110,11 @@ def test_any_scores_give_an_id_with_a_finite_score_or_a_clear_error(
         ({"max_new_tokens": 0}, "max_new_tokens 0 must be at least 1"),
         ({"seed": -1}, "seed -1"),
         ({"seed": 2**63}, "seed 9223372036854775808"),
+        ({"allowed_token_ids": ()}, "allowed_token_ids"),
+        ({"allowed_token_ids": (1, -1)}, "allowed_token_ids"),
     ],
 )
-def test_wrong_values_are_named(options: dict[str, float], words: str) -> None:
+def test_wrong_values_are_named(options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         check_sampling(SamplingParams(**options))  # type: ignore[arg-type]
 

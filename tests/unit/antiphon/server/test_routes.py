@@ -97,10 +97,13 @@ def test_ids_and_options_arrive_at_the_engine() -> None:
         top_k=4,
         session_id="s",
         stop_token_ids=[],
+        allowed_token_ids=[8, 9],
         finish_line=True,
     )
     assert reply.content == TOKEN_LINES + b'{"finish_reason": "length", "error_code": 0}\n'
-    expected = SamplingParams(1.0, 1.0, top_k=4, seed=3, max_new_tokens=256)
+    expected = SamplingParams(
+        1.0, 1.0, top_k=4, seed=3, max_new_tokens=256, allowed_token_ids=(8, 9)
+    )
     assert engine.requests == [((1, 2), expected, "s")]
 
 
@@ -121,6 +124,13 @@ def test_refusals_are_json_with_a_message(error: AntiphonError, status: int) -> 
         "error_type": type(error).__name__,
     }
     assert ("retry-after" in reply.headers) == (status == 429)
+
+
+def test_a_full_server_says_when_to_try_again() -> None:
+    full = ServerBusyError("5 requests wait", queue_length=5, retry_after_s=7.2)
+    assert generate(ScriptedEngine(full), prompt_token_ids=[1]).headers["retry-after"] == "8"
+    unknown = ServerBusyError("full")
+    assert generate(ScriptedEngine(unknown), prompt_token_ids=[1]).headers["retry-after"] == "2"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""The replies under way: each step runs one chunk of one prompt, then one token of all the others.
+
+Knows nothing of threads or of requests that wait. Only the worker touches it.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from antiphon.engine.base import TokenChunk
+from antiphon.engine.generation import Generation, Request
+from antiphon.engine.model_runner import ModelRunner, Row
+from antiphon.engine.policy import PlaybackPolicy
+from antiphon.engine.slot_pool import SlotPool
+from antiphon.engine.token_stream import Item
+from antiphon.errors import AntiphonError, EngineError
+
+logger = logging.getLogger(__name__)
+
+READER_TIMEOUT_S = 60.0
+"""A reply whose reader takes nothing for so long, while its buffer is full, ends with an error."""
+
+OnEnd = Callable[[Generation, Item], None]
+
+
+class RunningBatch:
+    """Advances replies together, each in its own slot.
+
+    A reply whose buffer is full is paused: it keeps its slot, but takes no part in steps.
+
+    Attributes:
+        generated_tokens: Tokens generated since the start.
+    """
+
+    def __init__(self, runner: ModelRunner, policy: PlaybackPolicy, on_end: OnEnd) -> None:
+        """Begin empty.
+
+        Args:
+            runner: The model.
+            policy: Who goes first.
+            on_end: Told of each reply that has left, with its last item, which it delivers.
+        """
+        self.generated_tokens = 0
+        self._runner = runner
+        self._policy = policy
+        self._on_end = on_end
+        self._pool = SlotPool(runner.cache)
+        self._running: list[Generation] = []
+
+    def __len__(self) -> int:
+        """Count the replies."""
+        return len(self._running)
+
+    @property
+    def n_free_slots(self) -> int:
+        """Slots that hold nothing."""
+        return self._pool.n_free
+
+    @property
+    def n_idle_slots(self) -> int:
+        """Slots that hold a conversation between two turns."""
+        return self._pool.n_idle
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether a step would do something."""
+        outboxes = (generation.request.outbox for generation in self._running)
+        return any(outbox.has_room or outbox.is_cancelled for outbox in outboxes)
+
+    def add(self, request: Request) -> None:
+        """Start a request; there must be fewer than there are slots."""
+        conversation = self._pool.take(request.session_id)
+        self._running.append(Generation(request, conversation, time.monotonic()))
+
+    def step(self) -> None:
+        """End what is over, run one chunk of the most urgent prompt, then one token of others."""
+        self._drop_unwanted(time.monotonic())
+        ready = [each for each in self._running if each.request.outbox.has_room]
+        prompts = [each for each in ready if each.n_pending > 1]
+        replies = [each for each in ready if each.n_pending == 1]
+        for generation in self._policy.most_urgent(prompts, 1):
+            self._advance([generation], self._runner.prefill_chunk)
+        if replies:
+            self._advance(self._policy.most_urgent(replies, self._runner.decode_rows), 1)
+
+    def _drop_unwanted(self, now: float) -> None:
+        """End the replies that nobody wants any more or nobody reads."""
+        for generation in tuple(self._running):
+            outbox = generation.request.outbox
+            if outbox.has_room:
+                generation.paused_at = None
+            elif generation.paused_at is None:
+                generation.paused_at = now
+            if outbox.is_cancelled:
+                self._finish(generation, TokenChunk((), "cancelled"))
+            elif generation.paused_at is not None and now - generation.paused_at > READER_TIMEOUT_S:
+                self._finish(generation, unread_error())
+
+    def _advance(self, generations: Sequence[Generation], limit: int) -> None:
+        """Run the next tokens of some replies; what fails together is tried again one by one."""
+        rows = [generation.next_row(limit) for generation in generations]
+        try:
+            logits = self._compute(generations, rows)
+        except Exception as error:
+            if len(generations) > 1:
+                for generation in generations:
+                    self._advance([generation], limit)
+            else:
+                self._fail(generations[0], error)
+            return
+        for generation, row in zip(generations, rows, strict=True):
+            generation.has_run(row)
+        if logits is not None:
+            for generation, scores in zip(generations, logits, strict=True):
+                self._say_next(generation, scores)
+
+    def _compute(self, generations: Sequence[Generation], rows: Sequence[Row]) -> Tensor | None:
+        """Run the model; gives logits (n, V), or None where a prompt goes on after the chunk."""
+        hidden = self._runner.run(rows)
+        is_complete = len(rows[0].token_ids) == generations[0].n_pending
+        return self._runner.score(hidden) if is_complete else None
+
+    def _say_next(self, generation: Generation, logits: Tensor) -> None:
+        """Choose and deliver the next token of one reply."""
+        try:
+            chunk = generation.choose(logits)
+        except Exception as error:
+            self._fail(generation, error)
+            return
+        self._policy.note_token(generation.progress, time.monotonic())
+        self.generated_tokens += 1
+        if chunk.finish_reason is None:
+            generation.request.outbox.put(chunk)
+        else:
+            self._finish(generation, chunk)
+
+    def _finish(self, generation: Generation, last: Item) -> None:
+        """Take a reply out, keep its session's conversation, and only then deliver the end."""
+        self._running.remove(generation)
+        session_id = generation.request.session_id
+        if session_id is None:
+            self._pool.drop(generation.conversation)
+        else:
+            self._pool.keep(session_id, generation.conversation)
+        self._on_end(generation, last)
+
+    def _fail(self, generation: Generation, error: Exception) -> None:
+        """End a reply with an error; its slot may be half written, so it is not kept."""
+        logger.error("request %s failed", generation.request.request_id, exc_info=error)
+        self._running.remove(generation)
+        self._pool.drop(generation.conversation)
+        self._on_end(generation, as_engine_error(error))
+
+
+def unread_error() -> EngineError:
+    """Say why a reply that nobody reads was ended."""
+    return EngineError(
+        f"the reply was ended because it was not read for {READER_TIMEOUT_S:g} s; "
+        "read tokens as they come, or close the stream"
+    )
+
+
+def as_engine_error(error: Exception) -> AntiphonError:
+    """Say in words why the model failed on one request."""
+    if isinstance(error, AntiphonError):
+        return error
+    first_line = (str(error).splitlines() or [""])[0]
+    failure = EngineError(
+        f"the model failed on this request: {type(error).__name__}: {first_line}; "
+        "see the server's log"
+    )
+    failure.__cause__ = error
+    return failure

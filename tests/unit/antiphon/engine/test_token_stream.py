@@ -1,0 +1,57 @@
+"""The queue between worker and reader: bounded, never blocking, heard when things change."""
+
+import asyncio
+import threading
+
+from antiphon.engine.base import TokenChunk
+from antiphon.engine.token_stream import BUFFER_SIZE, Outbox, TokenStream
+from tests.tiny_glm import collect
+
+
+def test_a_full_buffer_says_so_and_the_worker_hears_when_there_is_room() -> None:
+    calls: list[bool] = []
+    outbox = Outbox(lambda: calls.append(outbox.has_room))
+    for number in range(BUFFER_SIZE):
+        assert outbox.has_room
+        outbox.put(TokenChunk((number,)))
+    assert not outbox.has_room
+    outbox.put(TokenChunk((), "cancelled"))  # the end is put all the same
+
+    async def read(n: int) -> list[object]:
+        return [await outbox.get() for _ in range(n)]
+
+    assert asyncio.run(read(1)) == [TokenChunk((0,))]
+    assert calls == [False], "the end took the place that became free"
+    asyncio.run(read(1))
+    assert calls == [False, True]
+    rest = asyncio.run(read(BUFFER_SIZE - 1))
+    assert rest[-1] == TokenChunk((), "cancelled")
+    assert calls == [False, True]
+
+
+def test_cancelling_is_heard_and_closing_after_the_end_is_not_cancelling() -> None:
+    calls: list[str] = []
+    outbox = Outbox(lambda: calls.append("changed"))
+    stream = TokenStream(outbox)
+    asyncio.run(stream.aclose())
+    asyncio.run(stream.aclose())
+    assert (outbox.is_cancelled, calls) == (True, ["changed"])
+    finished = Outbox(lambda: calls.append("changed"))
+    finished.put(TokenChunk((1,), "stop"))
+    assert asyncio.run(collect(TokenStream(finished))) == ([1], "stop")
+    assert (finished.is_cancelled, calls) == (False, ["changed"])
+
+
+def test_a_reader_gets_everything_that_another_thread_puts() -> None:
+    outbox = Outbox()
+
+    def write() -> None:
+        for number in range(3000):
+            outbox.put(TokenChunk((number,)))
+        outbox.put(TokenChunk((), "length"))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    ids, reason = asyncio.run(asyncio.wait_for(collect(TokenStream(outbox)), 60))
+    thread.join()
+    assert (ids, reason) == (list(range(3000)), "length")
