@@ -52,9 +52,7 @@ def main(argv: Sequence[str]) -> int:
     n_failed = 0
     for clip in options.clips:
         try:
-            codes = tokenizer.encode(
-                read_audio(clip, tokenizer.sample_rate), tokenizer.sample_rate
-            )
+            codes = tokenizer.encode(read_audio(clip, tokenizer.sample_rate), tokenizer.sample_rate)
         except AntiphonError as error:
             print(f"antiphon: {error}", file=sys.stderr)
             n_failed += 1
