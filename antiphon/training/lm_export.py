@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GlmForCausalLM
 
-MAX_SHARD_BYTES = 14_000_000
+from antiphon.training.shards import save_shards
 
 
 def chatglm_tensors(model: GlmForCausalLM) -> dict[str, Tensor]:
@@ -65,32 +64,8 @@ def chatglm_config(model: GlmForCausalLM) -> dict[str, object]:
     }
 
 
-def cut_shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Spread tensors over shards of at most `MAX_SHARD_BYTES` (a larger tensor stands alone)."""
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > MAX_SHARD_BYTES:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
-        size += tensor.nbytes
-    return shards
-
-
 def export_language_model(model: GlmForCausalLM, out: Path) -> None:
-    """Write config.json and model*.safetensors (with an index when there are several) to `out`."""
+    """Write config.json and the weights to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(chatglm_config(model), indent=2) + "\n")
-    shards = cut_shards(chatglm_tensors(model))
-    if len(shards) == 1:
-        save_file(shards[0], out / "model.safetensors", metadata={"format": "pt"})
-        return
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, out / name, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(shard, name)
-    total = sum(tensor.nbytes for shard in shards for tensor in shard.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    save_shards(chatglm_tensors(model), out)

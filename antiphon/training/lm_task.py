@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import GlmConfig, GlmForCausalLM
 
@@ -38,6 +37,7 @@ from antiphon.training.lm_export import export_language_model
 from antiphon.training.number_words import NumberWords
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.text_vocabulary import write_text_vocabulary
+from speech_tokenizer.weights import load_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -118,10 +118,9 @@ def vocabulary_texts() -> list[str]:
 
 def codebook_of(folder: str) -> Tensor:
     """Read the speech tokenizer's codes, (K, D)."""
-    path = Path(folder) / "model.safetensors"
-    if not path.exists():
+    if not (Path(folder) / "config.json").exists():
         raise ConfigError(f"no speech tokenizer in {folder}: run `antiphon train tokenizer` first")
-    return load_file(path)["codebook.weight"].float()
+    return load_encoder(Path(folder), torch.device("cpu")).codebook.weight.detach()
 
 
 def nearest_codes(codebook: Tensor, n: int = 6) -> Tensor:

@@ -26,6 +26,7 @@ from antiphon.training.recogniser import (
     labels_to_text,
     text_to_labels,
 )
+from antiphon.training.shards import save_shards
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 from speech_tokenizer.features import log_mel_spectrogram
@@ -317,7 +318,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         tensors = {
             key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()
         }
-        save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+        save_shards(tensors, out)
         half = {key: value.half() for key, value in self.model.recogniser.state_dict().items()}
         save_file(half, out / "recogniser.safetensors", metadata={"format": "pt"})
         logger.info("tokenizer written to %s", out)

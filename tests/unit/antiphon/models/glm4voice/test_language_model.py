@@ -14,6 +14,7 @@ from transformers import GlmForCausalLM
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.models.glm4voice.language_config import chatglm_to_glm
 from antiphon.models.glm4voice.language_model import load_language_model
+from antiphon.training.lm_export import export_language_model
 
 FIELDS = {
     "model_type": "chatglm",
@@ -141,11 +142,10 @@ def test_native_layout_gives_the_same_model(tmp_path, checkpoint):
 
 
 def test_export_of_the_training_recipe_loads_again(tmp_path, checkpoint):
-    export = pytest.importorskip("antiphon.training.lm_export").export_language_model
     model = load(checkpoint)
     config = model.config
     config.rope_parameters["rope_theta"] = 10_000.0
-    export(model, tmp_path / "out")
+    export_language_model(model, tmp_path / "out")
     again = load(tmp_path / "out")
     for (name, ours), theirs in zip(model.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(ours.half().float(), theirs), name
