@@ -6,13 +6,11 @@ never heard our decoder.
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from antiphon.audio import float_to_pcm16, resample
-from antiphon.errors import ConfigError
 from antiphon.training import lexicon
 from antiphon.training.grammar import (
     MAX_COUNT_START,
@@ -20,9 +18,9 @@ from antiphon.training.grammar import (
     normalise,
     number_words,
 )
+from antiphon.training.pronunciation import sphinx_model_folder
 
 SAMPLE_RATE = 16_000
-PRONUNCIATIONS = {"kathmandu": "K AA T M AA N D UW", "kyiv": "K IY IH V"}
 PADDING_S = 0.2
 BEAM, WORD_BEAM = 1e-48, 1e-29
 MAX_COUNTED = MAX_COUNT_START + MAX_COUNT_STEPS
@@ -40,7 +38,7 @@ ANSWERS = {
     "opposites": "the opposite of <opposite> is <opposite>",
     "capitals": "the capital of <country> is <city>",
     "repeat": "<word>+",
-    "count": " | ".join(f"<from{number}>" for number in range(MAX_COUNTED + 1)),
+    "count": "from <number> to <number> <counting>",
 }
 
 
@@ -50,7 +48,8 @@ def counting_rules() -> dict[str, str]:
         f"from{number}": f"{number_words(number)} [<from{number + 1}>]"
         for number in range(MAX_COUNTED)
     }
-    return {**rules, f"from{MAX_COUNTED}": number_words(MAX_COUNTED)}
+    starts = " | ".join(f"<from{number}>" for number in range(MAX_COUNTED + 1))
+    return {**rules, f"from{MAX_COUNTED}": number_words(MAX_COUNTED), "counting": starts}
 
 
 def answer_grammar(skill: str) -> str:
@@ -77,13 +76,9 @@ class Judge:
     """Transcribes spoken answers of the domain."""
 
     def __init__(self) -> None:
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise ConfigError(
-                "the judge needs pocketsphinx: pip install 'antiphon[train]'"
-            ) from error
-        model = Path(pocketsphinx.get_model_path()) / "en-us"
+        model = sphinx_model_folder()
+        import pocketsphinx
+
         settings = pocketsphinx.Config(
             hmm=str(model / "en-us"),
             dict=str(model / "cmudict-en-us.dict"),
@@ -93,7 +88,7 @@ class Judge:
             wbeam=WORD_BEAM,
         )
         self.decoder = pocketsphinx.Decoder(settings)
-        for word, pronunciation in PRONUNCIATIONS.items():
+        for word, pronunciation in lexicon.PRONUNCIATIONS.items():
             if self.decoder.lookup_word(word) is None:
                 self.decoder.add_word(word, pronunciation, False)
         for skill in ANSWERS:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from antiphon.checkpoints import load_strict, load_weights
 from antiphon.training.decoder_config import FlowSizes, render_flow, render_vocoder, write_config
 from antiphon.training.flow_data import Cut, FlowStore, build_flow_store
 from antiphon.training.loop import atomic_save
@@ -157,6 +158,15 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
         """Take up a checkpoint's state."""
         super().load_state(state)
         self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
+
+    def start_from(self, folder: Path) -> None:
+        """Take a folder's flow.pt; new speech tokens keep their fresh embeddings."""
+        path = folder / "flow.pt"
+        found = {key: value.float() for key, value in load_weights(path).items()}
+        if self.config.new_codes:
+            found["input_embedding.weight"] = self.model.input_embedding.weight.detach().clone()
+        load_strict(self.model, found, path)
+        self.average.module.load_state_dict(self.model.state_dict())
 
     def after_step(self) -> None:
         """Average the weights."""

@@ -15,6 +15,7 @@ MAX_NUMBER = 99
 MAX_COUNT_START = 20
 MAX_COUNT_STEPS = 10
 MAX_REPEAT_WORDS = 5
+READING_WORDS = (6, 8)  # more than a phrase to repeat has, so that none is read as a whole
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,19 @@ def count(rng: random.Random, max_start: int = MAX_COUNT_START) -> Exchange:
         ("count from {} to {}", "count from {} to {}", "please count from {} to {}")
     )
     numbers = [number_words(n) for n in range(start, end + 1)]
+    first, last = numbers[0], numbers[-1]
     return Exchange(
         "count",
-        template.format(numbers[0], numbers[-1]),
-        sentence(", ".join(numbers)),
+        template.format(first, last),
+        sentence(f"from {first} to {last}: {', '.join(numbers)}"),
         is_reserved_count(start, end),
     )
+
+
+def reading(rng: random.Random) -> str:
+    """Draw words of the domain to be read aloud: practice in hearing, no question."""
+    n_words = rng.randint(*READING_WORDS)
+    return " ".join(rng.choice(rng.choice(READING_LISTS)) for _ in range(n_words))
 
 
 def free_count(rng: random.Random, max_start: int) -> Exchange:
@@ -166,6 +174,14 @@ def free_count(rng: random.Random, max_start: int) -> Exchange:
         if not exchange.is_reserved:
             return exchange
 
+
+# A list is drawn, then one of its words; the words to repeat are the hardest to hear.
+READING_LISTS: tuple[tuple[str, ...], ...] = (
+    *3 * (lexicon.REPEAT_WORDS,),
+    tuple(word for pair in lexicon.OPPOSITES for word in pair),
+    tuple(name for pair in lexicon.CAPITALS for name in pair),
+    (*lexicon.DAYS, *lexicon.MONTHS, *map(number_words, range(MAX_NUMBER + 1))),
+)
 
 DRAW: dict[str, Callable[[random.Random], Exchange]] = {
     "greeting": greeting,
@@ -180,12 +196,12 @@ DRAW: dict[str, Callable[[random.Random], Exchange]] = {
 # Most practice goes where there are most combinations.
 TRAINING_WEIGHTS = {
     "greeting": 0.06,
-    "arithmetic": 0.36,
+    "arithmetic": 0.32,
     "calendar": 0.08,
     "opposites": 0.09,
     "capitals": 0.09,
     "repeat": 0.22,
-    "count": 0.10,
+    "count": 0.14,
 }
 
 # Skills small enough to be known whole: nothing in them is reserved but the voices.

@@ -88,3 +88,6 @@ REPEAT_WORDS = (
     "valley", "village", "violin", "wagon", "walk", "wall", "water", "whale", "wheel", "wild",
     "wind", "window", "winter", "wizard", "wolf", "woman", "wonder", "wood", "yellow", "zebra",
 )  # fmt: skip
+
+# What the CMU pronouncing dictionary lacks.
+PRONUNCIATIONS = {"kathmandu": "K AA T M AA N D UW", "kyiv": "K IY IH V"}

@@ -26,6 +26,7 @@ NO_TARGET = -100
 LISTENING_UNTIL = 0.5
 TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 MAX_TYPED_COUNT_START = 80
+RECITED_COUNTS = 0.4
 RECITED_ROWS = 4
 TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
 Codes = npt.NDArray[np.int16]
@@ -162,9 +163,12 @@ class SegmentBuilder:
         learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
         return leave_open(Segment(segment.ids, learned))
 
-    def recited_sum(self, answer: str) -> Segment:
-        """An answer to a sum, alone; only the result is learned."""
-        given = self.tokenizer.encode(answer.partition(" is ")[0] + " is")
+    def recited(self, answer: str) -> Segment:
+        """An answer to a sum or count, alone; only what follows from its beginning is learned."""
+        begin = re.match(r".*? is|.*?:", answer)
+        if begin is None:
+            raise ValueError(f"neither a sum nor a count: {answer!r}")
+        given = self.tokenizer.encode(begin.group())
         result = self.tokenizer.encode(answer)[len(given) :]
         ids = [self.layout.assistant, *given, *result]
         return Segment(ids, [NO_TARGET] * len(given) + [*result, NO_TARGET])
@@ -182,7 +186,7 @@ class Mixture:
     Attributes:
         transcription: Share of spoken questions that are only written down.
         silent: Share that are answered in text alone; the end of the reply is not learned there.
-        recited: Share of batches that are sums in text, nothing else: the cheapest practice.
+        recited: Share of batches that are sums and counts in text alone: the cheapest practice.
         typed: Share of rows with typed instead of spoken questions.
         dialogue: Share of rows that are one conversation.
     """
@@ -211,7 +215,7 @@ class RowSource:
 
     Args:
         builder: Builds the exchanges.
-        records: Questions to train on, all with codes.
+        records: Questions and readings to train on, all with codes.
         codes: Codes by utterance id.
         answers: Codes of the spoken answer by its text.
         row_length: Tokens in a row.
@@ -247,7 +251,7 @@ class RowSource:
         record = self.next_record()
         codes, answer_codes = self.codes[record.id], self.answers.get(record.answer)
         kind = self.rng.random()
-        if kind < self.mixture.transcription:
+        if record.role == "reading" or kind < self.mixture.transcription:
             return self.builder.transcription(codes, record.text)
         if answer_codes is None or kind < self.mixture.transcription + self.mixture.silent:
             return self.builder.silent_question(codes, record.answer)
@@ -277,13 +281,17 @@ class RowSource:
         segments = fill(draw, self.row_length - len(self.prefixes[kind]))
         return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
 
-    def recited_sum(self) -> Segment:
-        """A sum to say to the end."""
-        return self.builder.recited_sum(grammar.draw(self.rng, "arithmetic").answer)
+    def recited(self) -> Segment:
+        """A sum or a count to say to the end."""
+        if self.rng.random() < RECITED_COUNTS:
+            exchange = grammar.free_count(self.rng, MAX_TYPED_COUNT_START)
+        else:
+            exchange = grammar.draw(self.rng, "arithmetic")
+        return self.builder.recited(exchange.answer)
 
     def recited_row(self, length: int) -> Row:
-        """Pack sums into a short row, without a system prompt."""
-        return pack([], fill(self.recited_sum, length), length, is_dialogue=False)
+        """Pack sums and counts into a short row, without a system prompt."""
+        return pack([], fill(self.recited, length), length, is_dialogue=False)
 
     def batches(self, n_rows: int) -> Iterator[list[Row]]:
         """Yield lists of rows for ever: `n_rows` long ones, or as many tokens in short ones."""

@@ -7,6 +7,7 @@ sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved d
 
 import logging
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system, system_prompt
 from antiphon.errors import ConfigError
+from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
@@ -42,6 +44,7 @@ from speech_tokenizer.weights import load_encoder
 logger = logging.getLogger(__name__)
 
 N_VALID = 96
+VOCABULARY_FILES = ("tokenizer.model", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,14 @@ def vocabulary_texts() -> list[str]:
     return plain + typed + 50 * fixed
 
 
+def copy_vocabulary(start: Path, out: Path) -> None:
+    """Take over the text vocabulary of the model that a run goes on from."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in VOCABULARY_FILES:
+        if start.resolve() != out.resolve():
+            shutil.copyfile(start / name, out / name)
+
+
 def codebook_of(folder: str) -> Tensor:
     """Read the speech tokenizer's codes, (K, D)."""
     if not (Path(folder) / "config.json").exists():
@@ -152,7 +163,10 @@ class LmTask(TrainingTask[LmTaskConfig]):
         super().__init__(config)
         self.corpus = SpeechCorpus(config.data)
         codebook = codebook_of(config.tokenizer)
-        if not (Path(config.out) / "tokenizer.model").exists():
+        self.n_codes = len(codebook)
+        if config.start:
+            copy_vocabulary(Path(config.start), Path(config.out))
+        elif not (Path(config.out) / "tokenizer.model").exists():
             write_text_vocabulary(config.out, vocabulary_texts(), config.n_ranks, len(codebook))
         self.tokenizer = GlmTextTokenizer.from_pretrained(config.out)
         with seeded(config.seed):
@@ -179,6 +193,17 @@ class LmTask(TrainingTask[LmTaskConfig]):
         """Keep the number words' embeddings at their values."""
         self.numbers.pin(self.model.model.embed_tokens.weight, self.model.lm_head.weight)
 
+    def start_from(self, folder: Path) -> None:
+        """Take a language model with the same vocabulary; new speech tokens start afresh."""
+        found = load_language_model(folder, progress=False).state_dict()
+        if self.config.new_codes:
+            audio_0 = self.tokenizer.layout.audio_0
+            rows = slice(audio_0, audio_0 + self.n_codes)
+            for name in ("model.embed_tokens.weight", "lm_head.weight"):
+                found[name][rows] = self.model.state_dict()[name][rows]
+        self.model.load_state_dict(found)
+        self.after_step()
+
     def reseed(self, seed: int) -> None:
         """Draw differently from here on."""
         super().reseed(seed)
@@ -188,7 +213,8 @@ class LmTask(TrainingTask[LmTaskConfig]):
         """Read the codes that exist now."""
         codes = CodeStore(self.config.data).load()
         answers = {r.text: codes[r.id] for r in self.corpus.select("answer") if r.id in codes}
-        records = [r for r in self.corpus.select("question") if r.id in codes]
+        heard = [*self.corpus.select("question"), *self.corpus.select("reading")]
+        records = [r for r in heard if r.id in codes]
         if not records or not answers:
             raise ConfigError(
                 f"no speech tokens in {self.config.data}: run `antiphon train codes` first"
@@ -266,23 +292,26 @@ class LmTask(TrainingTask[LmTaskConfig]):
             right[record.skill] += row[:n_text] == expected
         return sum(right.values()) / len(records), right
 
-    def right_results(self, n: int = 128) -> float:
-        """Share of reserved sums whose result follows rightly from the sum in text (greedy)."""
+    def right_results(self, skill: str, n: int = 64) -> float:
+        """Share of reserved answers that go on rightly in text after what was asked (greedy)."""
         rng = random.Random(self.config.seed)
         right = 0
         for _ in range(n):
-            exchange = grammar.draw(rng, "arithmetic", reserved=True)
-            segment = self.builder.recited_sum(exchange.answer)
+            exchange = grammar.draw(rng, skill, reserved=True)
+            segment = self.builder.recited(exchange.answer)
             best = self.model(torch.tensor([segment.ids], device=self.device)).logits[0].argmax(-1)
             wanted = torch.tensor(segment.targets, device=self.device)
             right += bool(((best == wanted) | (wanted == NO_TARGET)).all())
         return right / n
 
     def validate(self) -> dict[str, float]:
-        """Shares of reserved sums right in text, and of reserved questions in training voices."""
+        """Shares of reserved answers right in text, and of reserved questions heard rightly."""
         codes = CodeStore(self.config.data).load()
         records = [r for r in self.corpus.select("question", "valid") if r.id in codes][:N_VALID]
-        figures = {"right_results": self.right_results()}
+        figures = {
+            "right_results": self.right_results("arithmetic"),
+            "right_counts": self.right_results("count"),
+        }
         if records:
             figures["right"], by_skill = self.right_answers(records, codes)
             asked = Counter(record.skill for record in records)

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -127,6 +128,14 @@ class Run:
         figure.tight_layout()
         figure.savefig(self.folder / "loss.png", dpi=90)
         pyplot.close(figure)
+
+
+@cache
+def has_fast_bf16() -> bool:
+    """True unless this is a processor known to lack bfloat16 arithmetic (four times slower)."""
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text() if flags.exists() else ""
+    return "flags" not in text or "avx512_bf16" in text or "amx_bf16" in text
 
 
 def set_threads(n_threads: int) -> None:

@@ -64,9 +64,11 @@ class CodeRecogniser(nn.Module):
         return texts
 
 
-def ctc_loss(log_probabilities: Tensor, mask: Tensor, texts: list[str]) -> Tensor:
-    """Mean CTC loss a character over a batch; log_probabilities (B, 4T, N_LABELS), mask (B, T)."""
-    targets = [text_to_labels(text) for text in texts]
+def ctc_loss(log_probabilities: Tensor, mask: Tensor, targets: list[list[int]]) -> Tensor:
+    """Mean CTC loss a label over a batch; log_probabilities (B, 4T, C), mask (B, T).
+
+    The last of the C classes is the blank.
+    """
     lengths = torch.tensor([len(target) for target in targets])
     flat = torch.tensor([label for target in targets for label in target])
     steps = mask.sum(-1) * STEPS_PER_TOKEN
@@ -75,7 +77,7 @@ def ctc_loss(log_probabilities: Tensor, mask: Tensor, texts: list[str]) -> Tenso
         flat,
         steps,
         lengths,
-        blank=BLANK,
+        blank=log_probabilities.shape[-1] - 1,
         reduction="none",
         zero_infinity=True,
     )

@@ -21,7 +21,7 @@ import soxr
 
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.training import grammar
-from antiphon.training.voices import ANSWER_VOICE, Speaking, draw_speaking
+from antiphon.training.voices import ANSWER_STRETCH, ANSWER_VOICE, Speaking, draw_speaking
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class DataTaskConfig:
     Attributes:
         out: Folder of the corpus.
         n_questions: Spoken questions in training voices.
+        n_readings: Rows of words read aloud in training voices: practice in hearing alone.
         n_answers: Distinct answers spoken in the output voice (fewer if the grammar has fewer).
         n_validation: Questions with reserved combinations, in training voices; never trained on.
         n_workers: Synthesiser processes.
@@ -46,7 +47,8 @@ class DataTaskConfig:
     """
 
     out: str = "data/speech"
-    n_questions: int = 22_000
+    n_questions: int = 14_000
+    n_readings: int = 6_000
     n_answers: int = 12_000
     n_validation: int = 400
     n_workers: int = 2
@@ -55,7 +57,7 @@ class DataTaskConfig:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of the corpus; `role` is "question" or "answer", `split` "train" or "valid"."""
+    """One line of the corpus; `role` is "question", "reading" or "answer", `split` "train" or "valid"."""
 
     id: str
     text: str
@@ -165,10 +167,12 @@ def plan_corpus(config: DataTaskConfig) -> list[Utterance]:
         )
         if is_training and len(answers) < config.n_answers:
             answers.setdefault(exchange.answer, exchange.skill)
+    for index in range(config.n_readings):
+        text, speaking = grammar.reading(rng), draw_speaking(rng)
+        plan.append(Utterance(f"r{index}", text, speaking, "reading", "reading", "train"))
+    answering = Speaking(ANSWER_VOICE, ANSWER_STRETCH)
     for index, (answer, skill) in enumerate(answers.items()):
-        plan.append(
-            Utterance(f"a{index}", answer, Speaking(ANSWER_VOICE), skill, "answer", "train", answer)
-        )
+        plan.append(Utterance(f"a{index}", answer, answering, skill, "answer", "train", answer))
     rng.shuffle(plan)
     return plan
 

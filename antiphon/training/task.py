@@ -10,12 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from antiphon.training.loop import Run, learning_rate_factor, set_threads
+from antiphon.training.loop import Run, has_fast_bf16, learning_rate_factor, set_threads
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,12 @@ class TaskConfig:
         max_steps: End after this many steps even if time is left.
         device: Torch device.
         n_threads: CPU threads, 0 for torch's choice.
-        use_bf16: Autocast to bfloat16.
+        use_bf16: Autocast to bfloat16; left out on a processor that has no instructions for it.
         learning_rate: Peak of AdamW.
         validate_every: Steps between validations.
+        start: Folder of a finished part to go on from; empty starts from random weights.
+        new_codes: True when the speech tokens are others than `start` was trained on, so that what
+            it knows of each token has to be learned anew.
         seed: Seed of everything random.
     """
 
@@ -50,6 +54,8 @@ class TaskConfig:
     use_bf16: bool = True
     learning_rate: float = 1e-3
     validate_every: int = 250
+    start: str = ""
+    new_codes: bool = False
     seed: int = 1
 
 
@@ -96,6 +102,10 @@ class TrainingTask(ABC, Generic[Config]):
         """Figures on held-out data by name; called in evaluation mode and without gradients."""
 
     @abstractmethod
+    def start_from(self, folder: Path) -> None:
+        """Take the weights of a finished part in the official format."""
+
+    @abstractmethod
     def export(self) -> None:
         """Write the finished part in the official format."""
 
@@ -119,15 +129,21 @@ class TrainingTask(ABC, Generic[Config]):
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
 
     def resume(self) -> None:
-        """Take up an earlier checkpoint, if there is one."""
+        """Take up an earlier checkpoint of this run, else the part to start from, if any."""
         state = self.run.resume()
         if state is not None:
             self.load_state(state)
             self.reseed(self.config.seed + self.run.step)
+        elif self.config.start:
+            self.start_from(Path(self.config.start))
 
     def autocast(self) -> AbstractContextManager[None]:
         """Compute in bfloat16 where the settings ask for it."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.use_bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_bf16())
+
+    def computes_bf16(self) -> bool:
+        """True when bfloat16 is wanted and the device is quick at it."""
+        return self.config.use_bf16 and (self.device.type != "cpu" or has_fast_bf16())
 
     def step(self) -> Losses:
         """One update of the weights."""

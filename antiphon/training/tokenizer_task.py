@@ -1,5 +1,8 @@
 """Trains the speech tokenizer through speech recognition, with the codes in the middle.
 
+Beside the characters each code has to tell the phones said around it and, in the output voice,
+the mel of its own 80 ms, so that a decoder can make sound of it again.
+
 Source: GLM-4-Voice report (arXiv 2412.02612), section on the speech tokenizer: a Whisper encoder
 with a pooling and a quantiser in the middle, trained on recognition; EMA codebook after VQ-VAE
 (arXiv 1711.00937, appendix A). Here CTC takes the place of the attention decoder.
@@ -9,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from antiphon.checkpoints import load_safetensors
 from antiphon.training.augment import augment
+from antiphon.training.code_heads import MelHead, PhoneHead, mel_loss
 from antiphon.training.data import Record, SpeechCorpus, length_batches
+from antiphon.training.pronunciation import phone_labels
 from antiphon.training.recogniser import (
     CodeRecogniser,
     ctc_loss,
@@ -31,6 +37,7 @@ from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 from speech_tokenizer.features import log_mel_spectrogram
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
+from speech_tokenizer.weights import load_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,7 @@ SAMPLES_PER_TOKEN = 1280
 HOP = 160
 N_VALID = 160
 POSITION_SCALE = 0.1
+RECOGNISER_FILE = "recogniser.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class TokenizerTaskConfig(TaskConfig):
         quantise_from: Share of the run after which the codes are switched on.
         ema_decay, commitment: Codebook decay and weight of the commitment loss.
         augment_strength: Factor on the probability of each acoustic effect.
+        phone_weight, mel_weight: Weights of the phones and of the mel that codes have to tell.
     """
 
     run: str = "runs/tokenizer"
@@ -69,15 +78,27 @@ class TokenizerTaskConfig(TaskConfig):
     ema_decay: float = 0.98
     commitment: float = 0.25
     augment_strength: float = 0.5
+    phone_weight: float = 0.5
+    mel_weight: float = 1.0
 
 
 @dataclass
 class Batch:
-    """Features (B, n_mels, T), frame mask (B, T) and texts."""
+    """What one step learns from.
+
+    Attributes:
+        features: (B, n_mels, T) log mel, perhaps with parts blanked.
+        mask: (B, T) real frames.
+        texts: What is said.
+        wanted: (B, n_mels, T) log mel with nothing blanked.
+        is_answer: (B,) rows in the output voice, whose mel is learned.
+    """
 
     features: Tensor
     mask: Tensor
-    texts: list[str] = field(default_factory=list)
+    texts: list[str]
+    wanted: Tensor
+    is_answer: Tensor
 
 
 def encoder_config(config: TokenizerTaskConfig) -> WhisperVQConfig:
@@ -109,7 +130,8 @@ def collate(waveforms: list[np.ndarray], n_mels: int, texts: list[str]) -> Batch
     for row, waveform in enumerate(waveforms):
         padded[row, : len(waveform)] = torch.from_numpy(waveform)
         mask[row, : -(-len(waveform) // HOP)] = True
-    return Batch(log_mel_spectrogram(padded, n_mels), mask, texts)
+    features = log_mel_spectrogram(padded, n_mels)
+    return Batch(features, mask, texts, features, torch.zeros(len(waveforms), dtype=torch.bool))
 
 
 def mask_features(batch: Batch, generator: torch.Generator) -> Batch:
@@ -123,16 +145,18 @@ def mask_features(batch: Batch, generator: torch.Generator) -> Batch:
         for first, length in ((2, 3), (4, 5)):
             start, span = int(draws[row, first] * n_frames), int(draws[row, length] * 14)
             features[row, :, start : start + span] = 0.0
-    return Batch(features, batch.mask, batch.texts)
+    return replace(batch, features=features)
 
 
 class TokenizerModel(nn.Module):
-    """Encoder, codes, recogniser."""
+    """Encoder, codes, recogniser, and the heads that keep codes to their own sound."""
 
     def __init__(self, config: TokenizerTaskConfig) -> None:
         super().__init__()
         self.encoder = WhisperVQEncoder(encoder_config(config))
         self.recogniser = CodeRecogniser(config.d_model)
+        self.phones = PhoneHead(config.d_model)
+        self.mel = MelHead(config.d_model, config.n_mels)
 
     def states(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Hidden states before the codes (B, T, D) and their mask (B, T)."""
@@ -150,8 +174,9 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         self.rng = np.random.default_rng(config.seed)
         with seeded(config.seed):
             self.model = TokenizerModel(config).to(self.device)
+        positions = self.model.encoder.embed_positions.weight
         with torch.no_grad():
-            positions = self.model.encoder.embed_positions.weight.mul_(POSITION_SCALE)
+            positions.mul_(POSITION_SCALE)
         positions.requires_grad_(
             False
         )  # so that places later than any training clip keep their meaning
@@ -172,6 +197,12 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         super().load_state(state)
         self.is_quantised = bool(state["is_quantised"])
 
+    def start_from(self, folder: Path) -> None:
+        """Take an exported encoder and its recogniser; the codes are made anew."""
+        self.model.encoder.load_state_dict(load_encoder(folder, self.device).state_dict())
+        half = load_safetensors(folder / RECOGNISER_FILE)
+        self.model.recogniser.load_state_dict({key: value.float() for key, value in half.items()})
+
     def reseed(self, seed: int) -> None:
         """Draw differently from here on."""
         super().reseed(seed)
@@ -183,8 +214,12 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         """Read, augment and featurise one batch."""
         waveforms = [self.corpus.waveform(record) for record in records]
         if strength > 0:
-            waveforms = [augment(w, rng, strength) if rng.uniform() < 0.8 else w for w in waveforms]
-        return collate(waveforms, self.config.n_mels, [record.text for record in records])
+            waveforms = [
+                augment(w, rng, strength) if r.role != "answer" and rng.uniform() < 0.8 else w
+                for r, w in zip(records, waveforms, strict=True)
+            ]
+        batch = collate(waveforms, self.config.n_mels, [record.text for record in records])
+        return replace(batch, is_answer=torch.tensor([r.role == "answer" for r in records]))
 
     def batches(self) -> Iterator[Batch]:
         """Yield training batches for ever, one ahead; the corpus is opened anew every 400."""
@@ -230,7 +265,13 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
 
     def to_device(self, batch: Batch) -> Batch:
         """Move a batch to the run's device."""
-        return Batch(batch.features.to(self.device), batch.mask.to(self.device), batch.texts)
+        return Batch(
+            batch.features.to(self.device),
+            batch.mask.to(self.device),
+            batch.texts,
+            batch.wanted.to(self.device),
+            batch.is_answer.to(self.device),
+        )
 
     def quantise(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Replace states by their codes, straight-through.
@@ -255,7 +296,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         return out, commitment, ids
 
     def losses(self) -> Losses:
-        """Recognition and commitment losses of the next batch, and how many codes it used."""
+        """Losses of the next batch, and how many codes it used."""
         batch = self.to_device(next(self.source))
         with self.autocast():
             hidden, mask = self.model.states(batch)
@@ -264,9 +305,22 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
                 hidden, commitment, ids = self.quantise(hidden, mask)
                 n_used = len(ids.unique())
             log_probabilities = self.model.recogniser(hidden, mask)
-        ctc = ctc_loss(log_probabilities, mask, batch.texts)
-        total = ctc + self.config.commitment * commitment
-        return {"total": total, "ctc": ctc, "codes_in_batch": torch.tensor(float(n_used))}
+            log_phones = self.model.phones(hidden, mask)
+            mel = self.model.mel(hidden, mask)
+        ctc = ctc_loss(log_probabilities, mask, [text_to_labels(text) for text in batch.texts])
+        phones = ctc_loss(log_phones, mask, [phone_labels(text) for text in batch.texts])
+        spoken = mel_loss(mel, batch.wanted, mask & batch.is_answer[:, None])
+        weights = self.config
+        return {
+            "total": ctc
+            + weights.phone_weight * phones
+            + weights.mel_weight * spoken
+            + weights.commitment * commitment,
+            "ctc": ctc,
+            "phones": phones,
+            "mel": spoken,
+            "codes_in_batch": torch.tensor(float(n_used)),
+        }
 
     def validate(self) -> dict[str, float]:
         """CER of held-out questions in training voices."""
@@ -320,7 +374,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         }
         save_shards(tensors, out)
         half = {key: value.half() for key, value in self.model.recogniser.state_dict().items()}
-        save_file(half, out / "recogniser.safetensors", metadata={"format": "pt"})
+        save_file(half, out / RECOGNISER_FILE, metadata={"format": "pt"})
         logger.info("tokenizer written to %s", out)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from antiphon.checkpoints import load_strict, load_weights
 from antiphon.training.data import SpeechCorpus
 from antiphon.training.loop import atomic_save
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
@@ -137,6 +138,12 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         corpus = SpeechCorpus(self.config.data)
         folder = Path(self.config.run) / "store"
         return build_voice_store(corpus, self.config.voice, self.config.n_utterances, folder)
+
+    def start_from(self, folder: Path) -> None:
+        """Take a folder's hift.pt."""
+        path = folder / "hift.pt"
+        found = {key: value.float() for key, value in load_weights(path).items()}
+        load_strict(self.model, found, path)
 
     def next_batch(self) -> VocoderBatch:
         """Draw a batch on the run's device; half of the mels carry noise, as a decoder's do."""
