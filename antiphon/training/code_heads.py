@@ -5,7 +5,6 @@ own 80 ms: a recogniser alone is content with tokens that speak of a word anywhe
 and a decoder cannot make sound of those. Used in training only.
 """
 
-import torch
 from torch import Tensor, nn
 
 from antiphon.training.pronunciation import N_PHONES

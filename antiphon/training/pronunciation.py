@@ -29,9 +29,7 @@ def sphinx_model_folder() -> Path:
     try:
         import pocketsphinx
     except ImportError as error:
-        raise ConfigError(
-            "pocketsphinx is not installed: pip install 'antiphon[train]'"
-        ) from error
+        raise ConfigError("pocketsphinx is not installed: pip install 'antiphon[train]'") from error
     return Path(pocketsphinx.get_model_path()) / "en-us"
 
 

@@ -57,7 +57,10 @@ class DataTaskConfig:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of the corpus; `role` is "question", "reading" or "answer", `split` "train" or "valid"."""
+    """One line of the corpus.
+
+    `role` is "question", "reading" or "answer", `split` "train" or "valid".
+    """
 
     id: str
     text: str

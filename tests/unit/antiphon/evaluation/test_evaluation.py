@@ -63,10 +63,12 @@ def test_the_judge_does_not_hear_words_in_noise(judge):
 
 
 def test_the_judge_hears_which_numbers_were_counted(judge):
-    speech = say("Twelve, thirteen, fourteen, fifteen.", ANSWER_VOICE)
-    assert judge.transcribe(speech, 16_000, "count") == "twelve thirteen fourteen fifteen"
-    gap = say("Twelve, thirteen, sixteen, seventeen.", ANSWER_VOICE)
-    assert judge.transcribe(gap, 16_000, "count") != "twelve thirteen sixteen seventeen"
+    right = "From twelve to fifteen: twelve, thirteen, fourteen, fifteen."
+    speech = say(right, ANSWER_VOICE)
+    assert judge.transcribe(speech, 16_000, "count") == grammar.normalise(right)
+    wrong = "From twelve to seventeen: twelve, thirteen, sixteen, seventeen."
+    gap = say(wrong, ANSWER_VOICE)
+    assert judge.transcribe(gap, 16_000, "count") != grammar.normalise(wrong)
 
 
 def test_figures_add_up():

@@ -38,9 +38,18 @@ def test_repeat_phrases_are_split_by_their_character_codes(reserved):
 @pytest.mark.parametrize("reserved", [False, True])
 def test_counts_go_up_by_one_and_are_split(reserved):
     for exchange in draws("count", reserved):
-        numbers = [WORDS[w] for w in exchange.answer.rstrip(".").lower().split(", ")]
+        asked, _, counted = exchange.answer.rstrip(".").lower().partition(": ")
+        numbers = [WORDS[w] for w in counted.split(", ")]
+        first, last = asked.removeprefix("from ").split(" to ")
+        assert (WORDS[first], WORDS[last]) == (numbers[0], numbers[-1])
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
         assert ((numbers[0] + 2 * numbers[-1]) % 5 == 1) is reserved
+
+
+def test_readings_are_longer_than_any_phrase_to_repeat():
+    rng = random.Random(1)
+    for _ in range(200):
+        assert len(grammar.reading(rng).split()) > grammar.MAX_REPEAT_WORDS
 
 
 def test_calendar_wraps_around():

@@ -10,6 +10,7 @@ from transformers import GlmConfig, GlmForCausalLM
 from antiphon.dialogue.prompt import render_prompt, speech_turn
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import lm_data
+from antiphon.training.data import Record
 from antiphon.training.text_vocabulary import write_text_vocabulary
 
 N_AUDIO = 32
@@ -123,9 +124,26 @@ def learned(segment):
 
 
 def test_a_recited_sum_teaches_its_result_alone(builder, tokenizer):
-    segment = builder.recited_sum("Seven plus two is nine.")
+    segment = builder.recited("Seven plus two is nine.")
     assert tokenizer.decode(learned(segment)) == " nine."
     assert tokenizer.decode(segment.ids[1:]) == "Seven plus two is nine."
+
+
+def test_a_recited_count_teaches_the_numbers_and_where_to_stop(builder, tokenizer):
+    segment = builder.recited("From one to three: one, two, three.")
+    assert tokenizer.decode(learned(segment)) == " one, two, three."
+
+
+def test_only_sums_and_counts_are_recited(builder):
+    with pytest.raises(ValueError, match="neither a sum nor a count"):
+        builder.recited("Hello there.")
+
+
+def test_readings_are_written_down_only(builder, tokenizer):
+    read = Record("r0", "apple tea", "v", "reading", "reading", "train", 0, 1)
+    rows = lm_data.RowSource(builder, [read], {"r0": codes(1, 2)}, {"": codes(3)}, 256)
+    rows.mixture = lm_data.Mixture(transcription=0.0, silent=0.0, typed=0.0)
+    assert tokenizer.decode(learned(rows.speech_segment())[:-1]) == "apple tea"
 
 
 def test_a_hummed_answer_goes_on_after_sound_but_does_not_learn_it(builder, tokenizer):
@@ -146,17 +164,19 @@ def source(builder, **mixture):
 
 
 def test_batches_of_sums_have_as_many_tokens_in_shorter_rows(builder):
-    batch = next(source(builder, recited=1.0).batches(2))
+    rows = source(builder, recited=1.0)
+    rows.row_length = 2048  # this vocabulary spells numbers letter by letter
+    batch = next(rows.batches(2))
     n_rows = 2 * lm_data.RECITED_ROWS
-    assert [len(row.ids) for row in batch] == [256 // lm_data.RECITED_ROWS] * n_rows
+    assert [len(row.ids) for row in batch] == [2048 // lm_data.RECITED_ROWS] * n_rows
     assert all((row.targets != lm_data.NO_TARGET).any() for row in batch)
 
 
 def test_typed_rows_fit_and_learn(builder):
     rows = source(builder, recited=0.0, typed=1.0)
-    rows.row_length = 400
+    rows.row_length = 1000
     packed = rows.row()
-    assert len(packed.ids) == 400
+    assert len(packed.ids) == 1000
     assert int(packed.groups.max()) > 1
 
 
