@@ -23,7 +23,6 @@ from antiphon.training.data import Record
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
-LISTENING_UNTIL = 0.5
 TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 MAX_TYPED_COUNT_START = 80
 RECITED_COUNTS = 0.4
@@ -202,12 +201,12 @@ LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dial
 SPEAKING = Mixture(transcription=0.1, silent=0.25, recited=0.06, typed=0.12, dialogue=0.1)
 
 
-def mixture_at(fraction: float) -> Mixture:
+def mixture_at(fraction: float, listening_until: float) -> Mixture:
     """First mostly listening, whose exchanges are short, and sums in text; then whole replies.
 
     Never text alone: a model that began with it heard next to nothing of speech 2,900 steps later.
     """
-    return LISTENING if fraction < LISTENING_UNTIL else SPEAKING
+    return LISTENING if fraction < listening_until else SPEAKING
 
 
 class RowSource:

@@ -57,6 +57,7 @@ class LmTaskConfig(TaskConfig):
         row_length: Tokens in a row.
         weight_decay: Of AdamW.
         audio_weight: Weight of a speech token in the loss (a text token counts 1).
+        listening_until: Share of the run that is mostly listening; whole replies come after it.
         code_noise: Share of heard speech tokens that are replaced by a neighbour.
         d_model, n_layers, n_heads, n_kv_heads, d_ff: Size of the model.
         n_ranks: Text tokens.
@@ -72,6 +73,7 @@ class LmTaskConfig(TaskConfig):
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     audio_weight: float = 0.35
+    listening_until: float = 0.5
     code_noise: float = 0.06
     d_model: int = 256
     n_layers: int = 6
@@ -231,7 +233,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
                 waiting = pool.submit(next, rows)
                 for _ in range(self.config.reload_every):
                     batch = waiting.result()
-                    source.mixture = mixture_at(self.run.fraction)
+                    source.mixture = mixture_at(self.run.fraction, self.config.listening_until)
                     waiting = pool.submit(next, rows)
                     yield batch
                 waiting.result()

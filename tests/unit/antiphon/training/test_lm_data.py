@@ -181,6 +181,6 @@ def test_typed_rows_fit_and_learn(builder):
 
 
 def test_practice_moves_from_listening_and_sums_to_whole_replies():
-    early, late = lm_data.mixture_at(0.1), lm_data.mixture_at(0.9)
+    early, late = lm_data.mixture_at(0.1, 0.5), lm_data.mixture_at(0.9, 0.5)
     assert early.silent > late.silent
     assert early.recited > late.recited
