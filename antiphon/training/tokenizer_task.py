@@ -45,6 +45,7 @@ SAMPLES_PER_TOKEN = 1280
 HOP = 160
 N_VALID = 160
 POSITION_SCALE = 0.1
+LAST_RESTART = 0.9  # after that share of the run codes stay where they are
 RECOGNISER_FILE = "recogniser.safetensors"
 
 
@@ -291,7 +292,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         if self.model.training:
             with torch.no_grad():
                 quantizer.update(valid.detach(), ids, self.config.ema_decay)
-                if self.run.step % 50 == 0:
+                if self.run.step % 50 == 0 and self.run.fraction < LAST_RESTART:
                     quantizer.restart_dead(valid.detach(), 0.05, self.generator)
         return out, commitment, ids
 
