@@ -106,15 +106,16 @@ def open_engine(bundle: ModelBundle, server: str | None) -> Engine:
 
 @asynccontextmanager
 async def open_pipeline(
-    bundle: ModelBundle, server: str | None = None
+    bundle: ModelBundle, server: str | None = None, engine: Engine | None = None
 ) -> AsyncIterator[TurnPipeline]:
     """Answer with a loaded model until the context is left.
 
     Args:
         bundle: The parts; without a language model, `server` must be given.
         server: Address of a model server.
+        engine: Use this one, and close it at the end, instead of opening one.
     """
-    engine = open_engine(bundle, server)
+    engine = engine or open_engine(bundle, server)
     pipeline = TurnPipeline(engine, bundle.text_tokenizer, bundle.speech_tokenizer, bundle.decoder)
     try:
         yield pipeline

@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     "serve": Subcommand("run the model server", "antiphon.serving"),
     "demo": Subcommand("run the model server and the web page together", "antiphon.launcher"),
     "train": Subcommand("train a part of a small model", "antiphon.cli_train"),
+    "bench": Subcommand("measure speed and memory beside a baseline", "antiphon.cli_bench"),
     "eval": Subcommand("measure a model on spoken questions", "antiphon.evaluation.suite"),
 }
 

@@ -32,11 +32,12 @@ class OriginalStream:
 
     def __init__(self, flow: MaskedDiffWithXvec, hift: HiFTGenerator) -> None:
         self._flow, self._hift = flow, hift
-        self._token = torch.zeros(1, 0, dtype=torch.int64)
-        self._mel = torch.zeros(1, 80, 0)
-        self.overlap_mel = torch.zeros(1, 80, 0)
-        self.cache_mel = torch.zeros(1, 80, 0)
-        self.cache_source = torch.zeros(1, 1, 0)
+        device = flow.input_embedding.weight.device
+        self._token = torch.zeros(1, 0, dtype=torch.int64, device=device)
+        self._mel = torch.zeros(1, 80, 0, device=device)
+        self.overlap_mel = torch.zeros(1, 80, 0, device=device)
+        self.cache_mel = torch.zeros(1, 80, 0, device=device)
+        self.cache_source = torch.zeros(1, 1, 0, device=device)
 
     @torch.no_grad()
     def push(
@@ -45,7 +46,7 @@ class OriginalStream:
         """Decode one chunk.
 
         Args:
-            token: (1, T) new tokens.
+            token: (1, T) new tokens; all inputs lie on the device of the weights.
             noise: (1, 80, frames of all tokens so far).
             is_last: Nothing is held back.
             source: Excitation to use instead of a drawn one, (1, 1, n).
@@ -68,15 +69,16 @@ class OriginalStream:
 
     def _new_mel(self, token: Tensor, noise: Tensor) -> Tensor:
         """Mel of the new tokens after the whole history as prompt."""
-        embedding = torch.zeros(1, self._flow.spk_embed_affine_layer.in_features)
+        device = token.device
+        size = self._flow.spk_embed_affine_layer.in_features
         return self._flow.inference(
             token,
-            torch.tensor([token.shape[1]]),
+            torch.tensor([token.shape[1]], device=device),
             self._token,
-            torch.tensor([self._token.shape[1]]),
+            torch.tensor([self._token.shape[1]], device=device),
             self._mel.transpose(1, 2),
-            torch.tensor([self._mel.shape[2]]),
-            embedding,
+            torch.tensor([self._mel.shape[2]], device=device),
+            torch.zeros(1, size, device=device),
             noise=noise,
         )
 

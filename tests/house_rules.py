@@ -26,8 +26,8 @@ PROTOCOLS = ("antiphon.models.base", "antiphon.engine.base")
 LIBRARIES = ("speech_tokenizer", "flow_inference")
 SETTINGS = ("antiphon.config", "antiphon.models.registry")
 PROGRAMS = (
-    *(f"antiphon.{name}" for name in ("assembly", "cli", "cli_ask", "cli_train", "launcher")),
-    *(f"antiphon.{name}" for name in ("serving", "web", "__main__")),
+    *(f"antiphon.{name}" for name in ("assembly", "cli", "cli_ask", "cli_bench", "cli_train")),
+    *(f"antiphon.{name}" for name in ("launcher", "serving", "web", "__main__")),
     *("model_server", "web_demo", "benchmarks", "tests"),
 )
 # Which of ours a module may import; the longest name that fits the module decides. A layer may
@@ -50,7 +50,11 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     ),
     "antiphon.demo": (*FOUNDATION, *SETTINGS, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
 }
-NOBODY_IMPORTS = {"antiphon.training": PROGRAMS, "antiphon.evaluation": PROGRAMS[1:]}
+NOBODY_IMPORTS = {
+    "antiphon.training": (*PROGRAMS, "antiphon.bench"),
+    "antiphon.evaluation": (*PROGRAMS[1:], "antiphon.bench"),
+    "antiphon.bench": PROGRAMS[1:],
+}
 
 
 @dataclass(frozen=True)

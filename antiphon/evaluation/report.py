@@ -1,5 +1,6 @@
 """Turns the records of an evaluation into a summary, a markdown table and a plot."""
 
+import math
 import platform
 import statistics
 import subprocess
@@ -55,11 +56,10 @@ def share(values: Sequence[bool | None]) -> float | None:
 
 
 def percentile(values: Sequence[float], fraction: float) -> float | None:
-    """The value below which `fraction` of them lie (nearest rank)."""
+    """The smallest value that at least `fraction` of them do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return (
-        round(ordered[min(len(ordered) - 1, int(fraction * len(ordered)))], 4) if ordered else None
-    )
+    rank = max(1, math.ceil(fraction * len(ordered)))
+    return round(ordered[rank - 1], 4) if ordered else None
 
 
 def summarise(records: Sequence[AnswerRecord]) -> dict[str, float | int | None]:
@@ -108,6 +108,7 @@ def describe_machine() -> dict[str, str | int]:
         "processor": models[0] if models else platform.processor(),
         "cores": len(models),
         "threads": torch.get_num_threads(),
+        **describe_accelerator(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -115,6 +116,15 @@ def describe_machine() -> dict[str, str | int]:
         "commit": commit or "unknown",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def describe_accelerator() -> dict[str, str | int]:
+    """Name the accelerator, if there is one that can say its name."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    module = None if accelerator is None else torch.get_device_module(accelerator)
+    if module is None or not hasattr(module, "get_device_name"):
+        return {}
+    return {"accelerator": str(module.get_device_name())}
 
 
 def percent(value: float | int | None) -> str:

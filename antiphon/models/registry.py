@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antiphon.errors import ConfigError
-from antiphon.models.base import SpeechDecoder, SpeechEncoder
+from antiphon.models.base import DialogueTokenizer, SpeechDecoder, SpeechEncoder
 from antiphon.models.glm4voice import loader
 from antiphon.models.glm4voice.loader import ModelPaths
-from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 
 if TYPE_CHECKING:
     from transformers import GlmForCausalLM
@@ -36,7 +35,7 @@ class ModelBundle:
     """
 
     paths: ModelPaths
-    text_tokenizer: GlmTextTokenizer
+    text_tokenizer: DialogueTokenizer
     speech_tokenizer: SpeechEncoder
     decoder: SpeechDecoder
     language_model: "GlmForCausalLM | None"

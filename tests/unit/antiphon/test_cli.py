@@ -78,8 +78,8 @@ def test_help_names_every_command(capsys):
 
 def test_help_does_not_import_torch():
     code = (
-        "import sys\nfrom antiphon import cli, cli_ask, cli_train\n"
-        "for module in (cli, cli_ask, cli_train): module.build_parser().format_help()\n"
+        "import sys\nfrom antiphon import cli, cli_ask, cli_bench, cli_train\n"
+        "for module in (cli, cli_ask, cli_bench, cli_train): module.build_parser().format_help()\n"
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
