@@ -20,6 +20,7 @@ from antiphon.dialogue.listening import Listener
 from antiphon.dialogue.prompt import FittedPrompt, fit_prompt, prompt_beginning
 from antiphon.dialogue.reply import Reply, ReplyParts
 from antiphon.dialogue.session import Session, Turn, UserTurn
+from antiphon.dialogue.sound import Sound
 from antiphon.dialogue.stage_clock import StageClock
 from antiphon.dialogue.text_stream import TextStream
 from antiphon.engine.base import Engine, SamplingParams, TokenChunk
@@ -73,7 +74,8 @@ class TurnOptions:
 class TurnPipeline:
     """Answers spoken or typed turns with text and sound.
 
-    One pipeline serves many sessions; the speech tokenizer and the decoder have one thread each.
+    One pipeline serves many sessions; the speech tokenizer has one thread, and so has a decoder
+    whose streams are not shared.
 
     Args:
         engine: Token ids in, token ids out.
@@ -212,9 +214,8 @@ class TurnPipeline:
         open_stream = partial(self._decoder.open_stream, options.voice, options.seed or 0)
         parts = ReplyParts(
             generate=generate,
-            open_stream=open_stream if options.speak else None,
+            sound=Sound(open_stream if options.speak else None, self._decode_thread),
             sample_rate=self._decoder.sample_rate,
-            decode_thread=self._decode_thread,
             n_dropped_turns=prompt.n_dropped_turns,
         )
         return Reply(parts, InterleaveSplitter(layout), TextStream(self._text_tokenizer), clock)
