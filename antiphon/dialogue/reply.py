@@ -4,12 +4,14 @@ Owns everything that must be freed: the engine's request and the decoder's strea
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
+from antiphon.dialogue.collapse_guard import CollapseGuard
 from antiphon.dialogue.events import AudioChunk, Event, StopReason, TextDelta, TurnDone, TurnFailed
 from antiphon.dialogue.interleave import AudioToken, InterleaveSplitter, TextToken
 from antiphon.dialogue.sound import Sound
@@ -18,6 +20,8 @@ from antiphon.dialogue.text_stream import TextStream
 from antiphon.engine.base import TokenChunk
 from antiphon.errors import AntiphonError
 from antiphon.models.base import Waveform
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class ReplyParts:
         generate: Starts the engine's request.
         sound: The decoder's side.
         sample_rate: Rate of the sound in Hz.
+        guard: Ends a reply whose speech has collapsed; None lets it go on.
         n_dropped_turns: Turns forgotten to make the prompt fit.
     """
 
     generate: Callable[[], AsyncIterator[TokenChunk]]
     sound: Sound
     sample_rate: int
+    guard: CollapseGuard | None = None
     n_dropped_turns: int = 0
 
 
@@ -113,19 +119,22 @@ class Reply:
         try:
             async for chunk in chunks:
                 self._clock.mark_first_token()
-                self._take(chunk.token_ids)
-                if self._splitter.has_ended:
-                    self._stop_reason = "stop"
+                ending = self._take(chunk.token_ids)
+                self._stop_reason = ending or chunk.finish_reason or self._stop_reason
+                if ending is not None:
                     break
-                self._stop_reason = chunk.finish_reason or self._stop_reason
         finally:
             aclose = getattr(chunks, "aclose", None)
             if aclose is not None:
                 await aclose()
             self._emit_text(self._text.flush())
 
-    def _take(self, token_ids: Sequence[int]) -> None:
-        """Sort new ids: text is said at once, speech tokens go to the decoder."""
+    def _take(self, token_ids: Sequence[int]) -> StopReason | None:
+        """Sort new ids: text is said at once, speech tokens go to the decoder.
+
+        Returns:
+            Why the reply ends here, if it does.
+        """
         for token_id in token_ids:
             token = self._splitter.feed(token_id)
             if isinstance(token, TextToken):
@@ -134,6 +143,11 @@ class Reply:
             elif isinstance(token, AudioToken):
                 self.token_ids.append(token_id)
                 self._codes.put_nowait(token.code)
+                if self._parts.guard is not None and self._parts.guard.feed(token.code):
+                    n_audio = self._splitter.n_audio
+                    logger.warning("ended a reply after %d speech tokens: it repeats them", n_audio)
+                    return "collapsed"
+        return "stop" if self._splitter.has_ended else None
 
     async def _speak(self) -> None:
         """Decode speech tokens as they come, then everything that is still held back."""
