@@ -11,7 +11,7 @@ from pathlib import Path
 
 from antiphon.config import resolve_device, resolve_dtype
 from antiphon.dialogue.turn_pipeline import TurnPipeline
-from antiphon.engine.base import Engine
+from antiphon.engine.base import Engine, WarmableEngine
 from antiphon.errors import ConfigError
 from antiphon.models.base import SpeechDecoder
 from antiphon.models.glm4voice.loader import ModelPaths
@@ -134,7 +134,13 @@ async def open_pipeline(
     engine = open_engine(bundle, server)
     try:
         with share_decoder(bundle.decoder) as decoder:
-            pipeline = TurnPipeline(engine, bundle.text_tokenizer, bundle.speech_tokenizer, decoder)
+            pipeline = TurnPipeline(
+                engine,
+                bundle.text_tokenizer,
+                bundle.speech_tokenizer,
+                decoder,
+                warm_up=engine.warm_up if isinstance(engine, WarmableEngine) else None,
+            )
             try:
                 yield pipeline
             finally:
