@@ -4,15 +4,16 @@ Load the parts first, then open the pipeline; leaving it stops the engine and th
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.config import resolve_device, resolve_dtype
 from antiphon.dialogue.turn_pipeline import TurnPipeline
-from antiphon.engine.base import Engine
+from antiphon.engine.base import Engine, WarmableEngine
 from antiphon.errors import ConfigError
+from antiphon.models.base import SpeechDecoder
 from antiphon.models.glm4voice.loader import ModelPaths
 from antiphon.models.registry import DEFAULT_MODEL, MODELS, ModelBundle, find_paths, load
 
@@ -104,6 +105,22 @@ def open_engine(bundle: ModelBundle, server: str | None) -> Engine:
     )
 
 
+@contextmanager
+def share_decoder(decoder: SpeechDecoder) -> Iterator[SpeechDecoder]:
+    """Let many replies be decoded together, where the decoder can do so, until the context is left.
+
+    Args:
+        decoder: A decoder of another kind is given back as it is.
+    """
+    from flow_inference import AudioDecoder, DecoderService
+
+    if not isinstance(decoder, AudioDecoder):
+        yield decoder
+        return
+    with DecoderService(decoder) as service:
+        yield service
+
+
 @asynccontextmanager
 async def open_pipeline(
     bundle: ModelBundle, server: str | None = None, engine: Engine | None = None
@@ -116,9 +133,18 @@ async def open_pipeline(
         engine: Use this one, and close it at the end, instead of opening one.
     """
     engine = engine or open_engine(bundle, server)
-    pipeline = TurnPipeline(engine, bundle.text_tokenizer, bundle.speech_tokenizer, bundle.decoder)
     try:
-        yield pipeline
+        with share_decoder(bundle.decoder) as decoder:
+            pipeline = TurnPipeline(
+                engine,
+                bundle.text_tokenizer,
+                bundle.speech_tokenizer,
+                decoder,
+                warm_up=engine.warm_up if isinstance(engine, WarmableEngine) else None,
+            )
+            try:
+                yield pipeline
+            finally:
+                await asyncio.to_thread(pipeline.close)
     finally:
         await engine.close()
-        await asyncio.to_thread(pipeline.close)

@@ -7,6 +7,7 @@ port are known to be good, and inside the folder that Gradio may fill.
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 from antiphon.config import DemoConfig, parse_config, resolve_device
 from antiphon.demo.environment import check_address, temporary_cache
@@ -37,6 +38,7 @@ def run(config: DemoConfig) -> None:
     Raises:
         AntiphonError: If a part cannot be loaded or the address cannot be used.
     """
+    from antiphon.assembly import share_decoder
     from antiphon.demo.serving import serve
     from antiphon.demo.ui import PageOptions
     from antiphon.dialogue.turn_pipeline import TurnPipeline
@@ -52,12 +54,11 @@ def run(config: DemoConfig) -> None:
     device = resolve_device(config.device)
     parts = registry.load(paths=paths, device=device, with_language_model=False)
     tokenizer = parts.text_tokenizer
-    pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, parts.decoder)
-    try:
-        options = PageOptions.for_context(tokenizer.layout.context_length)
-        serve(pipeline, config, options, engine.ping)
-    finally:
-        pipeline.close()
+    options = PageOptions.for_context(tokenizer.layout.context_length)
+    with share_decoder(parts.decoder) as decoder:
+        pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, decoder)
+        with closing(pipeline):
+            serve(pipeline, config, options, engine.ping)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """Chooses which blocks of many replies are decoded together. Knows no threads."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from antiphon.errors import ConfigError
 from flow_inference.audio_decoder import AudioDecoder
 from flow_inference.flow_window import decode_windows
 from flow_inference.stream import BlockRun
+
+logger = logging.getLogger(__name__)
 
 CPU_FRAMES = 700
 DEVICE_FRAMES = 16_000
@@ -38,44 +42,75 @@ class BatchOptions:
 
 
 class DecoderBatch:
-    """Blocks of many replies that wait to be decoded; every reply sounds as it would alone.
-
-    Replies that have not been heard yet come first, then whoever has waited longest.
-    """
+    """Blocks of many replies that wait to be decoded; every reply sounds as it would alone."""
 
     def __init__(self, decoder: AudioDecoder, options: BatchOptions | None = None) -> None:
         self._decoder = decoder
         self._options = options or BatchOptions()
         default = CPU_FRAMES if torch.device(decoder.device).type == "cpu" else DEVICE_FRAMES
         self._max_frames = self._options.max_frames or default
-        self._waiting: list[BlockRun] = []
+        self._waiting: dict[BlockRun, float] = {}
 
     def __len__(self) -> int:
         """Pushes and flushes that wait for a block."""
         return len(self._waiting)
 
-    def add(self, run: BlockRun) -> None:
-        """Let a push or flush wait for its next block."""
-        self._waiting.append(run)
+    def add(self, run: BlockRun, deadline: float = 0.0) -> None:
+        """Let a push or flush that is not done wait for its next block.
+
+        Args:
+            run: The push or flush.
+            deadline: When it is needed, on any clock. The earliest goes first; equal ones go in
+                the order in which they came.
+        """
+        self._waiting[run] = deadline
 
     def take_group(self) -> list[BlockRun]:
         """Take out those whose blocks go into the next batch, at least one; some must wait."""
-        ordered = sorted(self._waiting, key=lambda run: not run.is_first_sound)
+        ordered = sorted(self._waiting, key=lambda run: self._waiting[run])
         bucket = self._bucket(ordered[0])
         alike = [run for run in ordered if self._bucket(run) == bucket]
-        longest = (bucket + 1) * self._options.bucket_frames
+        longest = max((bucket + 1) * self._options.bucket_frames, 1)
         group = alike[: max(self._max_frames // longest, 1)]
-        self._waiting = [run for run in self._waiting if run not in group]
+        for run in group:
+            del self._waiting[run]
         return group
 
-    def decode(self, group: Sequence[BlockRun]) -> None:
-        """Decode the next block of each of a group as one batch."""
+    def decode(self, group: Sequence[BlockRun]) -> Iterator[tuple[BlockRun, Tensor | Exception]]:
+        """Decode the next block of each of a group as one batch.
+
+        What fails together is tried again one by one, so that an error reaches only whose it is.
+
+        Yields:
+            Each of them, as soon as it is spoken, with the samples that became final, (n,)
+            float32, or with why it failed.
+        """
+        for run, mel in zip(group, self._solve(group), strict=True):
+            yield run, mel if isinstance(mel, Exception) else speak(run, mel)
+
+    def _solve(self, group: Sequence[BlockRun]) -> Sequence[Tensor | Exception | None]:
+        """Make the mel (80, n) of each; None where there is nothing to decode."""
         windows = [run.window for run in group if run.window is not None]
+        if not windows:
+            return [None] * len(group)
         speakers = torch.cat([run.speaker for run in group])
-        mels = decode_windows(self._decoder.flow, windows, speakers, self._decoder.n_timesteps)
-        for run, mel in zip(group, mels, strict=True):
-            run.accept(mel)
+        flow, n_timesteps = self._decoder.flow, self._decoder.n_timesteps
+        try:
+            return decode_windows(flow, windows, speakers, n_timesteps)
+        except Exception as error:
+            if len(group) == 1:
+                return [error]
+            logger.warning("%d blocks failed together; one by one now", len(group), exc_info=True)
+        return [self._solve([run])[0] for run in group]
 
     def _bucket(self, run: BlockRun) -> int:
-        assert run.window is not None, "all blocks of this run are decoded"
-        return run.window.n_frames // self._options.bucket_frames
+        """Number of the length of a block; -1 where there is nothing to decode."""
+        return -1 if run.window is None else run.window.n_frames // self._options.bucket_frames
+
+
+def speak(run: BlockRun, mel: Tensor | None) -> Tensor | Exception:
+    """Give the samples of a block, or why there are none."""
+    try:
+        return run.accept(mel)
+    except Exception as error:
+        return error

@@ -71,11 +71,6 @@ class MelStream:
         """Tokens taken so far."""
         return len(self._tokens)
 
-    @property
-    def has_sounded(self) -> bool:
-        """Whether a block is decoded."""
-        return self._n_blocks > 0
-
     def push(self, tokens: list[int]) -> list[Tensor]:
         """Take tokens; return the frames that became final, (80, n) for each block completed."""
         self.take(tokens)

@@ -48,46 +48,43 @@ def _as_tensor(tokens: Sequence[int]) -> Tensor:
 
 
 class BlockRun:
-    """One push or flush under way: the blocks it completes, and the samples they give.
+    """One push or flush under way, a block at a time.
 
     Attributes:
-        window: What has to be decoded next; None when all is done.
+        window: What has to be decoded next; None where only held back sound is left to be spoken.
         speaker: Whose voice it is, (1, spk_embed_dim).
+        is_done: Whether all its sound was given out.
     """
 
     def __init__(
         self, mel: MelStream, vocoder: VocoderStream, speaker: Tensor, is_last: bool
     ) -> None:
         self._mel, self._vocoder, self._is_last = mel, vocoder, is_last
-        self._samples = [torch.zeros(0)]
         self.speaker = speaker
         self.window = mel.last_window() if is_last else mel.next_window()
-        if is_last and self.window is None:
-            self._speak(mel.release())
+        self.is_done = self.window is None and not is_last
 
-    @property
-    def is_first_sound(self) -> bool:
-        """Whether the reply has not been heard yet."""
-        return not self._mel.has_sounded
+    def accept(self, mel: Tensor | None) -> Tensor:
+        """Speak a block and open the next one.
 
-    @property
-    def samples(self) -> Tensor:
-        """Samples that became final so far, (n,) float32."""
-        return torch.cat(self._samples)
+        Args:
+            mel: Of `window`, (80, n); None where there is no window.
 
-    def accept(self, mel: Tensor) -> None:
-        """Take the mel of `window`, (80, n), and open the next one."""
-        self._speak(self._mel.accept(mel))
+        Returns:
+            Samples that became final, (m,) float32.
+        """
+        frames = self._mel.release() if mel is None else self._mel.accept(mel)
         self.window = None if self._is_last else self._mel.next_window()
+        self.is_done = self.window is None
+        return self._vocoder.push(frames, self._is_last)
 
     def finish(self) -> Tensor:
-        """Decode everything alone; returns the samples."""
-        while self.window is not None:
-            self.accept(self._mel.decode_window(self.window))
-        return self.samples
-
-    def _speak(self, frames: Tensor) -> None:
-        self._samples.append(self._vocoder.push(frames, self._is_last))
+        """Decode everything alone; returns all samples that became final, (n,) float32."""
+        samples = [torch.zeros(0)]
+        while not self.is_done:
+            mel = None if self.window is None else self._mel.decode_window(self.window)
+            samples.append(self.accept(mel))
+        return torch.cat(samples)
 
 
 class DecoderStream:

@@ -69,6 +69,7 @@ class Phrases:
     speech: str = "{seconds:.1f} s of speech"
     silent: str = "the model answered without speech"
     cut: str = "cut off at the limit of tokens"
+    collapsed: str = "ended because it only repeated itself"
     forgotten: str = "{count} earlier turns no longer fit and were left out"
     stopped: str = "Stopped"
     cleared: str = "The conversation is empty again."
@@ -93,6 +94,7 @@ CHINESE_PHRASES = Phrases(
     speech="语音 {seconds:.1f} 秒",
     silent="模型没有发出语音",
     cut="达到词元上限而截断",
+    collapsed="因语音不断重复而结束",
     forgotten="较早的 {count} 轮对话已放不下，未计入",
     stopped="已停止",
     cleared="对话已清空。",

@@ -121,6 +121,8 @@ class LiveReply:
         )
         if done.stop_reason == "length":
             parts.append(phrases.cut)
+        elif done.stop_reason == "collapsed":
+            parts.append(phrases.collapsed)
         if done.n_dropped_turns:
             parts.append(phrases.forgotten.format(count=done.n_dropped_turns))
         return " · ".join(parts)

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-StopReason = Literal["stop", "length", "cancelled"]
+StopReason = Literal["stop", "length", "cancelled", "collapsed"]
+"""Why a reply ended: by itself, at a limit, by the user, or because it only repeated itself."""
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,27 @@
-"""One reply under way: tokens arrive in a task while a worker thread decodes blocks of sound.
+"""One reply under way: tokens arrive in a task while blocks of sound are decoded elsewhere.
 
 Owns everything that must be freed: the engine's request and the decoder's stream.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
 
+from antiphon.dialogue.collapse_guard import CollapseGuard
 from antiphon.dialogue.events import AudioChunk, Event, StopReason, TextDelta, TurnDone, TurnFailed
 from antiphon.dialogue.interleave import AudioToken, InterleaveSplitter, TextToken
+from antiphon.dialogue.sound import Sound
 from antiphon.dialogue.stage_clock import StageClock
 from antiphon.dialogue.text_stream import TextStream
 from antiphon.engine.base import TokenChunk
 from antiphon.errors import AntiphonError
-from antiphon.models.base import DecoderStreamLike, Waveform, empty_waveform
+from antiphon.models.base import Waveform
 
-Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,21 @@ class ReplyParts:
 
     Attributes:
         generate: Starts the engine's request.
-        open_stream: Opens the decoder's stream; None for a reply without sound.
+        sound: The decoder's side.
         sample_rate: Rate of the sound in Hz.
-        decode_thread: Where the decoder runs; a single thread, so that calls keep their order.
+        guard: Ends a reply whose speech has collapsed; None lets it go on.
         n_dropped_turns: Turns forgotten to make the prompt fit.
     """
 
     generate: Callable[[], AsyncIterator[TokenChunk]]
-    open_stream: Callable[[], DecoderStreamLike] | None
+    sound: Sound
     sample_rate: int
-    decode_thread: Executor
+    guard: CollapseGuard | None = None
     n_dropped_turns: int = 0
 
 
 @dataclass
-class SoundState:
+class Spoken:
     """How far the sound of a reply is."""
 
     n_samples: int = 0
@@ -61,8 +62,7 @@ class Reply:
         self._splitter = splitter
         self._text = text
         self._clock = clock
-        self._sound = SoundState()
-        self._stream: DecoderStreamLike | None = None
+        self._spoken = Spoken()
         self._codes: asyncio.Queue[int | None] = asyncio.Queue()
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._stop_reason: StopReason = "length"
@@ -90,7 +90,10 @@ class Reply:
         return event
 
     async def close(self) -> None:
-        """Free everything; returns when nothing of this reply runs any more."""
+        """Free everything; returns when nothing of this reply runs any more.
+
+        A block of a shared decoder's batch under way is still decoded, and dropped.
+        """
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -106,7 +109,7 @@ class Reply:
         finally:
             generating.cancel()
             await asyncio.gather(generating, return_exceptions=True)
-            await self._in_thread(self._leave)
+            await self._parts.sound.close()
         self._events.put_nowait(last)
 
     async def _generate(self) -> None:
@@ -116,19 +119,22 @@ class Reply:
         try:
             async for chunk in chunks:
                 self._clock.mark_first_token()
-                self._take(chunk.token_ids)
-                if self._splitter.has_ended:
-                    self._stop_reason = "stop"
+                ending = self._take(chunk.token_ids)
+                self._stop_reason = ending or chunk.finish_reason or self._stop_reason
+                if ending is not None:
                     break
-                self._stop_reason = chunk.finish_reason or self._stop_reason
         finally:
             aclose = getattr(chunks, "aclose", None)
             if aclose is not None:
                 await aclose()
             self._emit_text(self._text.flush())
 
-    def _take(self, token_ids: Sequence[int]) -> None:
-        """Sort new ids: text is said at once, speech tokens go to the decoder."""
+    def _take(self, token_ids: Sequence[int]) -> StopReason | None:
+        """Sort new ids: text is said at once, speech tokens go to the decoder.
+
+        Returns:
+            Why the reply ends here, if it does.
+        """
         for token_id in token_ids:
             token = self._splitter.feed(token_id)
             if isinstance(token, TextToken):
@@ -137,14 +143,23 @@ class Reply:
             elif isinstance(token, AudioToken):
                 self.token_ids.append(token_id)
                 self._codes.put_nowait(token.code)
+                if self._parts.guard is not None and self._parts.guard.feed(token.code):
+                    n_audio = self._splitter.n_audio
+                    logger.warning("ended a reply after %d speech tokens: it repeats them", n_audio)
+                    return "collapsed"
+        return "stop" if self._splitter.has_ended else None
 
     async def _speak(self) -> None:
         """Decode speech tokens as they come, then everything that is still held back."""
-        await self._in_thread(self._open)
+        sound = self._parts.sound
+        await sound.open()
         while codes := await self._next_codes():
-            self._sound.waiting_codes += codes
-            self._emit_sound(await self._in_thread(self._push, codes))
-        self._emit_sound(await self._in_thread(self._flush))
+            self._spoken.waiting_codes += codes
+            async for samples in sound.push(codes):
+                self._emit_sound(to_waveform(samples))
+        if self._splitter.n_audio:
+            async for samples in sound.flush():
+                self._emit_sound(to_waveform(samples))
 
     async def _next_codes(self) -> list[int]:
         """Wait for speech tokens; take all that are there. Empty at the end."""
@@ -159,28 +174,6 @@ class Reply:
             self._codes.put_nowait(None)  # the end is seen again by the next call
         return codes
 
-    def _open(self) -> None:
-        if self._parts.open_stream is not None:
-            self._stream = self._parts.open_stream().__enter__()
-
-    def _push(self, codes: list[int]) -> Waveform:
-        return to_waveform(self._stream.push(codes) if self._stream else empty_waveform())
-
-    def _flush(self) -> Waveform:
-        if self._stream is None or not self._splitter.n_audio:
-            return to_waveform(empty_waveform())
-        return to_waveform(self._stream.flush())
-
-    def _leave(self) -> None:
-        """Leave the stream; runs in its own thread, after whatever was begun there."""
-        if self._stream is not None:
-            stream, self._stream = self._stream, None
-            stream.__exit__(None, None, None)
-
-    async def _in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parts.decode_thread, function, *arguments)
-
     def _emit_text(self, delta: TextDelta | None) -> None:
         if delta is not None:
             self._clock.mark_text()
@@ -190,8 +183,8 @@ class Reply:
         if not len(waveform):
             return
         self._clock.mark_audio()
-        self._sound.n_samples += len(waveform)
-        codes, self._sound.waiting_codes = tuple(self._sound.waiting_codes), []
+        self._spoken.n_samples += len(waveform)
+        codes, self._spoken.waiting_codes = tuple(self._spoken.waiting_codes), []
         self._events.put_nowait(AudioChunk(waveform, self._parts.sample_rate, codes))
 
     def _ending(self, generating: asyncio.Task[None]) -> Event:
@@ -200,7 +193,7 @@ class Reply:
             generating.result()
         self._clock.mark_end()
         timings = self._clock.timings()
-        audio_s = self._sound.n_samples / self._parts.sample_rate
+        audio_s = self._spoken.n_samples / self._parts.sample_rate
         return TurnDone(
             text=self._text.text,
             audio_s=audio_s,

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from antiphon.dialogue.collapse_guard import DEFAULT_COLLAPSE_S, CollapseGuard
 from antiphon.dialogue.events import Event, TurnDone, TurnFailed, UserTokens
 from antiphon.dialogue.interleave import InterleaveSplitter
 from antiphon.dialogue.listening import Listener
 from antiphon.dialogue.prompt import FittedPrompt, fit_prompt, prompt_beginning
 from antiphon.dialogue.reply import Reply, ReplyParts
 from antiphon.dialogue.session import Session, Turn, UserTurn
+from antiphon.dialogue.sound import Sound
 from antiphon.dialogue.stage_clock import StageClock
 from antiphon.dialogue.text_stream import TextStream
 from antiphon.engine.base import Engine, SamplingParams, TokenChunk
@@ -51,6 +53,8 @@ class TurnOptions:
         seed: Seed of the sampling; None draws one.
         voice: Voice of the decoder; None takes its own.
         speak: Whether to make sound at all.
+        collapse_s: End a reply whose speech has only repeated itself for so many seconds
+            (`collapse_guard.py`); None lets it go on.
     """
 
     temperature: float = 0.2
@@ -59,6 +63,7 @@ class TurnOptions:
     seed: int | None = None
     voice: str | None = None
     speak: bool = True
+    collapse_s: float | None = DEFAULT_COLLAPSE_S
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value no engine could use."""
@@ -68,12 +73,18 @@ class TurnOptions:
             raise ConfigError(f"top_p must lie above 0 and not above 1, got {self.top_p}")
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        self.make_guard()
+
+    def make_guard(self) -> CollapseGuard | None:
+        """Make the guard of one reply."""
+        return None if self.collapse_s is None else CollapseGuard(self.collapse_s)
 
 
 class TurnPipeline:
     """Answers spoken or typed turns with text and sound.
 
-    One pipeline serves many sessions; the speech tokenizer and the decoder have one thread each.
+    One pipeline serves many sessions; the speech tokenizer has one thread, and so has a decoder
+    whose streams are not shared.
 
     Args:
         engine: Token ids in, token ids out.
@@ -212,9 +223,9 @@ class TurnPipeline:
         open_stream = partial(self._decoder.open_stream, options.voice, options.seed or 0)
         parts = ReplyParts(
             generate=generate,
-            open_stream=open_stream if options.speak else None,
+            sound=Sound(open_stream if options.speak else None, self._decode_thread),
             sample_rate=self._decoder.sample_rate,
-            decode_thread=self._decode_thread,
+            guard=options.make_guard(),
             n_dropped_turns=prompt.n_dropped_turns,
         )
         return Reply(parts, InterleaveSplitter(layout), TextStream(self._text_tokenizer), clock)

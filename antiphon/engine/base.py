@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -81,4 +81,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop the engine; running streams end as cancelled."""
+        ...
+
+
+@runtime_checkable
+class WarmableEngine(Protocol):
+    """An engine that can compute the beginning of a prompt before it is asked."""
+
+    def warm_up(self, token_ids: Sequence[int], session_id: str) -> None:
+        """Take what a session's next prompt will most likely begin with; returns at once."""
         ...

@@ -20,6 +20,7 @@ from antiphon.engine.sampling import Sampler, check_sampling
 from antiphon.engine.scheduler import Scheduler
 from antiphon.engine.slot_cache import cache_memory, count_slots
 from antiphon.engine.token_stream import Outbox, TokenStream
+from antiphon.engine.warm_up import WarmUp
 from antiphon.errors import ConfigError, EngineError, PromptError
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,22 @@ class LocalEngine:
         )
         self._scheduler.submit(request)
         return TokenStream(outbox)
+
+    def warm_up(self, token_ids: Sequence[int], session_id: str) -> None:
+        """Compute the beginning of a session's next prompt ahead of time; returns at once.
+
+        It runs when no reply needs the model soon, in the slot that the session has or would get
+        for its turn. The latest beginning of a session counts. It is dropped when too many wait,
+        when replies take all slots, and when the prompt itself comes; ids stay the same.
+
+        Args:
+            token_ids: What the prompt will most likely begin with.
+            session_id: The `session_id` of the request to come.
+
+        Raises:
+            PromptError: If no such prompt could be answered; see `generate`.
+        """
+        self._scheduler.warm_up(WarmUp(session_id, self._check_prompt(token_ids)))
 
     async def cancel(self, request_id: str) -> None:
         """End a request before the next step; its stream closes with "cancelled"."""

@@ -15,12 +15,16 @@ from antiphon.engine.model_runner import ModelRunner, Row
 from antiphon.engine.policy import PlaybackPolicy
 from antiphon.engine.slot_pool import SlotPool
 from antiphon.engine.token_stream import Item
+from antiphon.engine.warm_up import WarmUp
 from antiphon.errors import AntiphonError, EngineError
 
 logger = logging.getLogger(__name__)
 
 READER_TIMEOUT_S = 60.0
 """A reply whose reader takes nothing for so long, while its buffer is full, ends with an error."""
+
+WARM_UP_SLACK_S = 1.0
+"""Warm-ups run only while every reply has sound for longer than this."""
 
 OnEnd = Callable[[Generation, Item], None]
 
@@ -69,6 +73,13 @@ class RunningBatch:
         outboxes = (generation.request.outbox for generation in self._running)
         return any(outbox.has_room or outbox.is_cancelled for outbox in outboxes)
 
+    @property
+    def has_time_to_spare(self) -> bool:
+        """Whether no reply would be missed if something else ran first."""
+        latest = time.monotonic() + WARM_UP_SLACK_S
+        ready = (each for each in self._running if each.request.outbox.has_room)
+        return all(self._policy.deadline(each.progress) > latest for each in ready)
+
     def add(self, request: Request) -> None:
         """Start a request; there must be fewer than there are slots."""
         conversation = self._pool.take(request.session_id)
@@ -84,6 +95,32 @@ class RunningBatch:
             self._advance([generation], self._runner.prefill_chunk)
         if replies:
             self._advance(self._policy.most_urgent(replies, self._runner.decode_rows), 1)
+
+    def warm_up(self, warm_up: WarmUp) -> bool:
+        """Run one chunk of a prompt that will come, in the slot of its session between two turns.
+
+        The session may not be running. Running replies keep their slots: when they have them all,
+        nothing is done.
+
+        Returns:
+            Whether there is nothing left to do.
+        """
+        if not self._pool.n_free + self._pool.n_idle:
+            return True
+        conversation = self._pool.take(warm_up.session_id)
+        n_known = conversation.count_common(warm_up.token_ids)
+        chunk = warm_up.token_ids[n_known : n_known + self._runner.prefill_chunk]
+        if chunk:
+            conversation.rewind(n_known)
+            conversation.append(chunk)  # first, so that all is wiped should it fail
+            try:
+                self._runner.run([Row(conversation.slot, n_known, chunk)])
+            except Exception:
+                logger.exception("a warm-up failed; its session's next prompt is computed anew")
+                self._pool.drop(conversation)
+                return True
+        self._pool.keep(warm_up.session_id, conversation)
+        return n_known + len(chunk) == len(warm_up.token_ids)
 
     def _drop_unwanted(self, now: float) -> None:
         """End the replies that nobody wants any more or nobody reads."""

@@ -15,6 +15,7 @@ from antiphon.engine.model_runner import ModelRunner
 from antiphon.engine.policy import PlaybackPolicy
 from antiphon.engine.running_batch import RunningBatch
 from antiphon.engine.token_stream import Item
+from antiphon.engine.warm_up import WarmUp, WarmUpQueue
 from antiphon.errors import EngineError, ServerBusyError
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Scheduler:
         self._wake = threading.Condition()
         self._open: dict[str, Request] = {}
         self._waiting: list[Request] = []
+        self._warm_ups = WarmUpQueue(max_concurrent + max_queue)
         self._pings: list[Future[None]] = []
         self._reply_times: deque[float] = deque([DEFAULT_REPLY_S], maxlen=16)
         self._closed_because: str | None = None
@@ -70,6 +72,13 @@ class Scheduler:
                 raise self._busy_error()
             self._open[request.request_id] = request
             self._waiting.append(request)
+            self._warm_ups.drop(request.session_id)  # the prompt itself has come
+            self._wake.notify()
+
+    def warm_up(self, warm_up: WarmUp) -> None:
+        """Queue a warm-up, to be run when there is time; dropped when full or closed."""
+        with self._wake:
+            self._warm_ups.put(warm_up)
             self._wake.notify()
 
     def cancel(self, request_id: str) -> None:
@@ -159,7 +168,14 @@ class Scheduler:
             or bool(self._pings)
             or self._batch.can_advance
             or any(has_place or request.outbox.is_cancelled for request in self._waiting)
+            or self._next_warm_up() is not None
         )
+
+    def _next_warm_up(self) -> WarmUp | None:
+        """Give the warm-up to run next: requests go first, and a session's own reply ends first."""
+        if self._waiting or not self._warm_ups:
+            return None
+        return self._warm_ups.first({request.session_id for request in self._open.values()})
 
     def _answer_pings(self) -> None:
         """Give the signs of life that were asked for."""
@@ -169,7 +185,10 @@ class Scheduler:
         self._pings.clear()
 
     def _step(self) -> None:
-        """Let in who waits while there is room, first come first served; then advance all."""
+        """Let in who waits while there is room, first come first served; then advance all.
+
+        Where that leaves time, a chunk of a warm-up follows.
+        """
         self._drop_cancelled()
         with self._wake:
             n_free = self._max_concurrent - len(self._batch)
@@ -177,6 +196,13 @@ class Scheduler:
         for request in admitted:
             self._batch.add(request)
         self._batch.step()
+        with self._wake:
+            warm_up = self._next_warm_up()
+        if warm_up is None or not self._batch.has_time_to_spare:
+            return
+        if self._batch.warm_up(warm_up):
+            with self._wake:
+                self._warm_ups.finish(warm_up)
 
     def _drop_cancelled(self) -> None:
         """End the waiting requests that nobody wants any more."""

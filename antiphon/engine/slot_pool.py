@@ -38,12 +38,21 @@ class Conversation:
         Returns:
             Number of tokens kept.
         """
-        limit = min(len(self.token_ids), len(prompt) - 1)
-        length = 0
-        while length < limit and self.token_ids[length] == prompt[length]:
-            length += 1
-        del self.token_ids[length:]
+        length = min(self.count_common(prompt), len(prompt) - 1)
+        self.rewind(length)
         return length
+
+    def count_common(self, token_ids: Sequence[int]) -> int:
+        """Count the tokens from the start that are those of another sequence."""
+        limit = min(len(self.token_ids), len(token_ids))
+        length = 0
+        while length < limit and self.token_ids[length] == token_ids[length]:
+            length += 1
+        return length
+
+    def rewind(self, length: int) -> None:
+        """Forget all tokens but the first `length`."""
+        del self.token_ids[length:]
 
 
 class SlotPool:

@@ -1,13 +1,13 @@
 """Protocols between the dialogue and any model family. Knows no concrete model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 Waveform = npt.NDArray[np.float32]
@@ -72,8 +72,29 @@ class DecoderStreamLike(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class SharedStreamLike(Protocol):
+    """A stream whose blocks are decoded together with those of other replies.
+
+    Each call gives one result after the other, (n,) float32 each; wait for one before the next is
+    asked for. A result that is cancelled while it waits is not computed.
+    """
+
+    def submit_push(self, tokens: Sequence[int] | Tensor) -> Iterator[Future[Tensor]]:
+        """Take more speech tokens; give a result for each block that they complete."""
+        ...
+
+    def submit_flush(self) -> Iterator[Future[Tensor]]:
+        """Give the results that hold all samples still held back."""
+        ...
+
+
 class SpeechDecoder(Protocol):
-    """Turns speech tokens into sound."""
+    """Turns speech tokens into sound.
+
+    Its streams may be `SharedStreamLike` besides; then it may be asked by many replies at once.
+    Otherwise one thread makes all calls.
+    """
 
     sample_rate: int
 
@@ -134,8 +155,3 @@ class DialogueTokenizer(TextTokenizer, Protocol):
     def layout(self) -> TokenLayout:
         """The special ids of the vocabulary."""
         ...
-
-
-def empty_waveform() -> Tensor:
-    """A waveform of no samples, (0,) float32."""
-    return torch.zeros(0)

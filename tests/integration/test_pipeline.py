@@ -1,6 +1,7 @@
 """The whole path on tiny random checkpoints: clip or text in, text and sound out, and bad input."""
 
 import asyncio
+import itertools
 import json
 import shutil
 import threading
@@ -16,9 +17,11 @@ from antiphon.config import ServerConfig
 from antiphon.dialogue.events import AudioChunk, TextDelta, TurnDone, TurnFailed, UserTokens
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.engine.model_runner import ModelRunner
 from antiphon.server.app import create_app
 from antiphon.serving import load_engine
 from tests.dialogue_fakes import tone
+from tests.tiny_glm import wait_until
 from tests.tiny_server import send_lines, serve_app, serve_bytes
 
 SHORT = TurnOptions(temperature=0.0, max_new_tokens=60, seed=1)
@@ -104,6 +107,43 @@ def test_speech_in_pieces_gets_the_reply_of_the_clip(parts):
     assert len(in_pieces[0].speech_tokens) == 63
     assert in_pieces[0] == at_once[0]
     assert in_pieces[-1].reply_ids == at_once[-1].reply_ids
+
+
+def test_the_prompt_is_computed_while_the_user_speaks(parts, monkeypatch):
+    waveform, n_computed = tone(5.0, 16_000), []
+    compute = ModelRunner.run
+
+    def counted(runner, rows):
+        hidden = compute(runner, rows)
+        n_computed.append(len(rows[0].token_ids))
+        return hidden
+
+    async def speech(warm_ups):
+        yield waveform
+        await asyncio.to_thread(wait_until, lambda: n_computed and not warm_ups)
+        n_computed.append("end")
+
+    async def scenario(pipeline):
+        monkeypatch.setattr(ModelRunner, "run", counted)  # after the engine has tried itself out
+        heard = speech(pipeline._engine._scheduler._warm_ups)
+        events = await ask(pipeline, Session(), UserTurn(speech=heard, sample_rate=16_000))
+        ahead, [first, *_] = split_at(n_computed, "end")
+        n_computed.clear()
+        spoken = UserTurn(waveform=waveform, sample_rate=16_000)
+        expected = await ask(pipeline, Session(), spoken)
+        n_prompt = sum(itertools.takewhile(lambda n: n > 1, n_computed))
+        assert first < n_prompt / 4
+        assert sum(ahead) + first >= n_prompt
+        return events, expected
+
+    events, expected = run(parts, scenario)
+    assert events[-1].reply_ids == expected[-1].reply_ids
+
+
+def split_at(items, end):
+    """What lies before an item, and what after it."""
+    place = items.index(end)
+    return items[:place], items[place + 1 :]
 
 
 def test_a_streamed_reply_is_as_long_as_an_offline_one(parts):

@@ -1,6 +1,7 @@
 """Blocks of many replies in one batch: each reply sounds as alone; who goes first, who together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from antiphon.errors import ConfigError
-from flow_inference import AudioDecoder, DecoderStream
+from cosyvoice.flow.flow import MaskedDiffWithXvec
+from flow_inference import AudioDecoder, DecoderStream, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
+from flow_inference.flow_window import Window, decode_windows
 from flow_inference.stream import BlockRun
 
 MANY = BatchOptions(max_frames=10_000, bucket_frames=10_000)
@@ -28,20 +31,29 @@ def draw_tokens(n_tokens: int, seed: int = 0) -> list[int]:
     return torch.randint(0, 64, (n_tokens,), generator=generator).tolist()
 
 
-def decode_all(batch: DecoderBatch, runs: Sequence[BlockRun]) -> list[int]:
-    """Decode until nothing waits; the sizes of the batches."""
-    sizes = []
+@dataclass
+class Decoded:
+    """What a batch gave: sizes of the groups, sound of each run."""
+
+    sizes: list[int]
+    sounds: list[Tensor]
+
+
+def decode_all(batch: DecoderBatch, runs: Sequence[BlockRun]) -> Decoded:
+    """Decode until nothing waits."""
+    sizes, sounds = [], {run: torch.zeros(0) for run in runs}
     for run in runs:
-        if run.window is not None:
+        if not run.is_done:
             batch.add(run)
     while len(batch):
         group = batch.take_group()
-        batch.decode(group)
         sizes.append(len(group))
-        for run in group:
-            if run.window is not None:
+        for run, sound in batch.decode(group):
+            assert isinstance(sound, Tensor)
+            sounds[run] = torch.cat([sounds[run], sound])
+            if not run.is_done:
                 batch.add(run)
-    return sizes
+    return Decoded(sizes, list(sounds.values()))
 
 
 def alone(decoder: AudioDecoder, tokens: list[int], n_first: int, seed: int) -> list[Tensor]:
@@ -72,8 +84,7 @@ def test_a_reply_sounds_as_alone(
         lambda: [stream.begin_flush() for stream in streams],
     ):
         runs = begin_round()
-        decode_all(DecoderBatch(decoder, options), runs)
-        rounds.append([run.samples for run in runs])
+        rounds.append(decode_all(DecoderBatch(decoder, options), runs).sounds)
     for seed, (reply, (first, _)) in enumerate(zip(replies, sizes, strict=True)):
         expected = alone(decoder, reply, first, seed)
         for found, wanted in zip((parts[seed] for parts in rounds), expected, strict=True):
@@ -84,25 +95,71 @@ def test_a_reply_sounds_as_alone(
 def test_equal_blocks_go_together(decoder: AudioDecoder) -> None:
     streams = [decoder.open_stream(seed=seed) for seed in range(4)]
     batch = DecoderBatch(decoder, BatchOptions(max_frames=300))
-    assert decode_all(batch, begin(streams, [draw_tokens(10)] * 4)) == [3, 1]
+    assert decode_all(batch, begin(streams, [draw_tokens(10)] * 4)).sizes == [3, 1]
 
 
 def test_a_block_larger_than_a_batch_goes_alone(decoder: AudioDecoder) -> None:
     streams = [decoder.open_stream(), decoder.open_stream()]
     batch = DecoderBatch(decoder, BatchOptions(max_frames=1))
-    assert decode_all(batch, begin(streams, [draw_tokens(10)] * 2)) == [1, 1]
+    assert decode_all(batch, begin(streams, [draw_tokens(10)] * 2)).sizes == [1, 1]
 
 
-def test_replies_not_heard_yet_come_first(decoder: AudioDecoder) -> None:
-    heard, new = decoder.open_stream(), decoder.open_stream()
-    heard.push(draw_tokens(10))
-    later, first = heard.begin_push(draw_tokens(20)), new.begin_push(draw_tokens(10))
-    batch = DecoderBatch(decoder)
-    batch.add(later)
-    batch.add(first)
-    assert batch.take_group() == [first]
-    assert batch.take_group() == [later]
+def test_the_earliest_deadline_comes_first(decoder: AudioDecoder) -> None:
+    streams = [decoder.open_stream() for _ in range(3)]
+    runs = begin(streams, [draw_tokens(10)] * 3)
+    batch = DecoderBatch(decoder, BatchOptions(max_frames=1))
+    for run, deadline in zip(runs, (3.0, 1.0, 2.0), strict=True):
+        batch.add(run, deadline)
+    assert [batch.take_group() for _ in runs] == [[runs[1]], [runs[2]], [runs[0]]]
     assert len(batch) == 0
+
+
+def test_only_equal_ones_join_the_most_urgent(decoder: AudioDecoder) -> None:
+    heard, *new = [decoder.open_stream() for _ in range(3)]
+    heard.push(draw_tokens(10))
+    long, *short = begin([heard, *new], [draw_tokens(20), draw_tokens(10), draw_tokens(10)])
+    batch = DecoderBatch(decoder)
+    for run, deadline in zip((short[0], long, short[1]), (1.0, 2.0, 3.0), strict=True):
+        batch.add(run, deadline)
+    assert batch.take_group() == short
+    assert batch.take_group() == [long]
+
+
+def test_what_fails_together_is_tried_one_by_one(
+    decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one whose tokens start with 9 fails; the others are heard as alone."""
+
+    def picky(
+        flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, n_timesteps: int
+    ) -> list[Tensor]:
+        if any(window.tokens[0] == 9 for window in windows):
+            raise RuntimeError("a nine")
+        return decode_windows(flow, windows, embedding, n_timesteps)
+
+    replies = [[1] * 10, [9] * 10, [2] * 10]
+    expected = [decoder.open_stream().push(reply) for reply in replies]
+    monkeypatch.setattr(decoder_batch, "decode_windows", picky)
+    runs = begin([decoder.open_stream() for _ in replies], replies)
+    found = dict(DecoderBatch(decoder).decode(runs))
+    assert str(found.pop(runs[1])) == "a nine"
+    for run, wanted in ((runs[0], expected[0]), (runs[2], expected[2])):
+        sound = found[run]
+        assert isinstance(sound, Tensor)
+        assert torch.equal(sound, wanted)
+
+
+def test_a_reply_that_cannot_be_spoken_fails_alone(
+    decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no voice left")
+
+    runs = begin([decoder.open_stream() for _ in range(2)], [[1] * 10] * 2)
+    monkeypatch.setattr(runs[0], "accept", broken)
+    found = dict(DecoderBatch(decoder).decode(runs))
+    assert str(found[runs[0]]) == "no voice left"
+    assert isinstance(found[runs[1]], Tensor)
 
 
 def test_who_waited_longest_comes_first(decoder: AudioDecoder) -> None:
@@ -117,8 +174,8 @@ def test_who_waited_longest_comes_first(decoder: AudioDecoder) -> None:
     for expected in (long, short, long):
         group = batch.take_group()
         assert group == [expected]
-        batch.decode(group)
-        if expected.window is not None:
+        assert [run for run, _ in batch.decode(group)] == group
+        if not expected.is_done:
             batch.add(expected)
     assert len(batch) == 0
 

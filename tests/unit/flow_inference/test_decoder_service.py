@@ -1,8 +1,9 @@
 """Many threads share a decoder: same sound, errors stay where they belong, nothing hangs."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import EngineError, PromptError
-from flow_inference import AudioDecoder
+from flow_inference import AudioDecoder, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.decoder_service import DecoderService
+from flow_inference.playhead import Playhead
 from flow_inference.stream import BlockRun
 
 WAIT_S = 60.0
@@ -49,14 +51,16 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_open, self.was_reached = threading.Event(), threading.Event()
-        self.sizes: list[int] = []
+        self.groups: list[list[BlockRun]] = []
         decode = DecoderBatch.decode
 
-        def gated(batch: DecoderBatch, group: Sequence[BlockRun]) -> None:
+        def gated(
+            batch: DecoderBatch, group: Sequence[BlockRun]
+        ) -> Iterator[tuple[BlockRun, Tensor | Exception]]:
             self.was_reached.set()
             assert self.is_open.wait(WAIT_S)
-            self.sizes.append(len(group))
-            decode(batch, group)
+            self.groups.append(list(group))
+            return decode(batch, group)
 
         monkeypatch.setattr(DecoderBatch, "decode", gated)
 
@@ -71,21 +75,104 @@ def test_replies_at_once_sound_as_alone(decoder: AudioDecoder, service: DecoderS
         assert waveform.numpy() == pytest.approx(expected.numpy(), abs=1e-4)
 
 
+def begin(service: DecoderService, n_tokens: int) -> BlockRun:
+    return service.open_stream()._stream.begin_push([1] * n_tokens)
+
+
+def heard(now: float) -> Playhead:
+    """The playhead of a reply that has a second of sound at `now`."""
+    playhead = Playhead(1)
+    playhead.note_sound(1, now)
+    return playhead
+
+
 def test_blocks_that_wait_are_decoded_together(
     service: DecoderService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    runs = [service.open_stream(seed=seed)._stream.begin_push([1] * 10) for seed in range(4)]
-    with ThreadPoolExecutor(4) as threads:
-        first = threads.submit(service.finish, runs[0])
-        assert gate.was_reached.wait(WAIT_S)
-        others = [threads.submit(service.finish, run) for run in runs[1:]]
-        while len(service._results) < 4:
-            threading.Event().wait(0.001)
-        gate.is_open.set()
-        sounds = [pending.result(WAIT_S) for pending in (first, *others)]
-    assert gate.sizes == [1, 3]
+    runs = [begin(service, 10) for _ in range(4)]
+    results = [service.submit(runs[0], Playhead(1))]
+    assert gate.was_reached.wait(WAIT_S)
+    results += [service.submit(run, Playhead(1)) for run in runs[1:]]
+    gate.is_open.set()
+    sounds = [result.result(WAIT_S) for result in results]
+    assert gate.groups == [runs[:1], runs[1:]]
     assert len({len(sound) for sound in sounds}) == 1
+
+
+def test_who_was_not_heard_goes_first_then_who_runs_out_soonest(
+    decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, now = Gate(monkeypatch), time.monotonic()
+    with DecoderService(decoder, BatchOptions(max_frames=1)) as service:
+        first, late, soon, new = (begin(service, 10) for _ in range(4))
+        results = [service.submit(first, Playhead(1))]
+        assert gate.was_reached.wait(WAIT_S)
+        results.append(service.submit(late, heard(now + 9)))
+        results.append(service.submit(soon, heard(now)))
+        results.append(service.submit(new, Playhead(1)))
+        gate.is_open.set()
+        wait(results, WAIT_S)
+    assert gate.groups == [[first], [new], [soon], [late]]
+
+
+def test_each_block_is_given_out_as_soon_as_it_is_decoded(
+    decoder: AudioDecoder, service: DecoderService
+) -> None:
+    with service.open_stream() as stream:
+        sounds = [block.result(WAIT_S) for block in stream.submit_push([1] * 60)]
+        assert len(list(stream.submit_push([]))) == 0
+    assert len(sounds) == 3
+    with decoder.open_stream() as alone:
+        assert torch.equal(torch.cat(sounds), alone.push([1] * 60))
+
+
+def test_a_stream_that_is_closed_leaves_no_work(
+    service: DecoderService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    streams = [service.open_stream() for _ in range(3)]
+    results = [next(streams[0].submit_push([1] * 10))]
+    assert gate.was_reached.wait(WAIT_S)
+    results += [next(stream.submit_push([1] * 10)) for stream in streams[1:]]
+    streams[1].close()
+    assert results[1].cancelled()
+    gate.is_open.set()
+    assert len(results[2].result(WAIT_S)) > 0
+    assert [len(group) for group in gate.groups] == [1, 1]
+    assert service._jobs == {}
+
+
+def test_closing_a_stream_wakes_whoever_waits_for_it(
+    service: DecoderService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, stream = Gate(monkeypatch), service.open_stream()
+    busy = service.submit(begin(service, 10), Playhead(1))
+    assert gate.was_reached.wait(WAIT_S)
+    with ThreadPoolExecutor(1) as threads:
+        pushing = threads.submit(stream.push, [1] * 10)
+        while stream._result is None:
+            threading.Event().wait(0.001)
+        stream.close()
+        with pytest.raises(EngineError, match="closed while"):
+            pushing.result(WAIT_S)
+    gate.is_open.set()
+    busy.result(WAIT_S)
+
+
+def test_a_thread_that_dies_ends_all_that_wait(
+    decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: DecoderBatch) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(DecoderBatch, "take_group", broken)
+    service = DecoderService(decoder)
+    with service.open_stream() as stream, pytest.raises(EngineError, match="a bug"):
+        stream.push([1] * 10)
+    with service.open_stream() as stream, pytest.raises(EngineError, match="nothing can be"):
+        stream.push([1] * 10)
+    service.close()
 
 
 def test_bad_tokens_are_refused_before_they_join(service: DecoderService) -> None:
@@ -102,7 +189,7 @@ def test_a_failed_batch_is_an_error_and_the_service_goes_on(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DecoderBatch, "decode", broken)
+        patch.setattr(decoder_batch, "decode_windows", broken)
         with service.open_stream() as stream, pytest.raises(EngineError, match="out of memory"):
             stream.push([1] * 10)
     assert torch.equal(speak(service, 12, 1), speak(decoder, 12, 1))
@@ -112,14 +199,17 @@ def test_closing_ends_all_that_wait(decoder: AudioDecoder, monkeypatch: pytest.M
     gate, service = Gate(monkeypatch), DecoderService(decoder)
     stream = service.open_stream()
     with ThreadPoolExecutor(2) as threads:
-        waiting = threads.submit(stream.push, [1] * 40)
+        under_way = threads.submit(stream.push, [1] * 40)
         assert gate.was_reached.wait(WAIT_S)
+        waiting = service.submit(begin(service, 10), Playhead(1))
         closing = threads.submit(service.close)
         while not service._is_closed:
             threading.Event().wait(0.001)
         gate.is_open.set()
         with pytest.raises(EngineError, match="closed while"):
             waiting.result(WAIT_S)
+        with pytest.raises(EngineError, match="closed"):
+            under_way.result(WAIT_S)  # its second block
         closing.result(WAIT_S)
     with pytest.raises(EngineError, match="nothing can be decoded"):
         stream.push([1] * 40)

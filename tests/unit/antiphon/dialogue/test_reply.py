@@ -67,6 +67,32 @@ def test_a_reply_that_ends_inside_a_character(make_bench):
     assert text_of(events) == events[-1].text == "\N{REPLACEMENT CHARACTER}"
 
 
+def test_a_reply_that_only_repeats_itself_is_ended(make_bench, caplog):
+    spoken = [*range(26), *[7, 8, 9] * 200]
+    bench = make_bench([*b"Well, ", *audio_ids(*spoken), LAYOUT.user])
+    events = run(bench.ask(options=TurnOptions(collapse_s=4.0)))
+    done = events[-1]
+    assert (done.stop_reason, done.text) == ("collapsed", "Well, ")
+    assert done.n_audio_tokens == 26 + 3 + 45  # 50 tokens are 4 s, nine in ten of them repeat
+    np.testing.assert_allclose(sound_of(events), expected_sound(spoken[: done.n_audio_tokens]))
+    assert len(bench.session.turns[0].reply_ids) == 6 + done.n_audio_tokens
+    assert "it repeats them" in caplog.text
+    bench.assert_all_free()
+
+
+@pytest.mark.parametrize(
+    ("spoken", "collapse_s"),
+    [
+        ([7] * 600, None),
+        ([*range(26), *[5] * 125, *range(26)], TurnOptions().collapse_s),  # silent for 10 s
+    ],
+)
+def test_a_reply_goes_on_without_a_guard_or_after_silence(make_bench, spoken, collapse_s):
+    bench = make_bench([*audio_ids(*spoken), LAYOUT.user])
+    done = run(bench.ask(options=TurnOptions(collapse_s=collapse_s)))[-1]
+    assert (done.stop_reason, done.n_audio_tokens) == ("stop", len(spoken))
+
+
 def test_a_server_that_dies_in_the_middle(make_bench):
     bench = make_bench(REPLY, error_at=30, error=ServerConnectionError("the server went away"))
     events = run(bench.ask())

@@ -148,6 +148,8 @@ def test_forgotten_turns_are_counted(make_bench):
         {"temperature": float("nan")},
         {"top_p": 0.0},
         {"top_p": 1.1},
+        {"collapse_s": 1.9},
+        {"collapse_s": float("nan")},
     ],
 )
 def test_impossible_options_are_refused(arguments):

@@ -1,0 +1,90 @@
+"""Speech that has collapsed is noticed; speech, pauses and songs are left alone."""
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.dialogue.collapse_guard import (
+    DEFAULT_COLLAPSE_S,
+    MAX_CYCLE,
+    REPEATED_SHARE,
+    SPEECH_TOKEN_RATE,
+    CollapseGuard,
+)
+from antiphon.errors import ConfigError
+
+WINDOW = 188  # tokens of the default, 15 s
+
+
+def collapsed_at(codes: Iterable[int], window_s: float = DEFAULT_COLLAPSE_S) -> int | None:
+    """Feed tokens; give the number of those taken when the guard says so."""
+    guard = CollapseGuard(window_s)
+    return next((n for n, code in enumerate(codes, start=1) if guard.feed(code)), None)
+
+
+def draw(n: int, n_codes: int, seed: int = 0) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randrange(n_codes) for _ in range(n)]
+
+
+@pytest.mark.parametrize("cycle", range(1, MAX_CYCLE + 1))
+def test_any_short_cycle_is_noticed_within_the_window(cycle: int) -> None:
+    codes = [*draw(500, 16_384), *list(range(cycle)) * 300]
+    found = collapsed_at(codes)
+    assert found is not None
+    assert found - 500 - cycle == pytest.approx(REPEATED_SHARE * WINDOW, abs=1)
+
+
+def test_nearly_one_token_is_noticed() -> None:
+    """Every thirtieth token is another: 0.2 bits a token."""
+    codes = [n if n % 30 == 0 else 5 for n in range(600)]
+    assert collapsed_at(codes) is not None
+
+
+def test_a_cycle_with_a_slip_is_noticed() -> None:
+    codes = [1, 2, 3, 4] * 100
+    codes[100] = 99
+    assert collapsed_at(codes) is not None
+
+
+@pytest.mark.parametrize("silent_s", [1, 3, 10, 13])
+def test_silence_between_words_is_left_alone(silent_s: int) -> None:
+    silence = [5] * round(silent_s * SPEECH_TOKEN_RATE)
+    words = draw(40, 16_384)
+    assert collapsed_at([*silence, *words, *silence, *words, *silence]) is None
+
+
+def test_a_long_reply_of_words_and_pauses_is_left_alone() -> None:
+    """Half of it is pauses of up to 4 s, of two tokens in turns."""
+    rng, codes = random.Random(1), []
+    while len(codes) < 5000:
+        codes += draw(rng.randrange(10, 60), 16_384, seed=len(codes))
+        codes += [5, 6] * rng.randrange(25)
+    assert collapsed_at(codes) is None
+
+
+def test_a_phrase_said_again_and_again_is_left_alone() -> None:
+    """A cycle of 2 s, as in counting or a refrain, is no collapse."""
+    assert collapsed_at(draw(25, 16_384) * 40) is None
+
+
+@given(st.lists(st.integers(0, 2), max_size=120), st.floats(2.0, 4.0))
+@settings(deadline=None, max_examples=50)
+def test_counts_are_those_of_the_definition(codes: list[int], window_s: float) -> None:
+    guard = CollapseGuard(window_s)
+    window = guard._window
+    for n, code in enumerate(codes):
+        expected = [
+            sum(codes[i] == codes[i - cycle] for i in range(max(n - window + 1, cycle), n + 1))
+            for cycle in range(1, MAX_CYCLE + 1)
+        ]
+        assert guard.feed(code) == (max(expected) >= REPEATED_SHARE * window)
+
+
+@pytest.mark.parametrize("window_s", [0.0, 1.9, -3.0, float("inf"), float("nan")])
+def test_a_window_that_would_hit_speech_is_refused(window_s: float) -> None:
+    with pytest.raises(ConfigError, match="at least 2 seconds, or None"):
+        CollapseGuard(window_s)
