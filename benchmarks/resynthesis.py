@@ -61,14 +61,15 @@ def main() -> None:
     decoder, judge = AudioDecoder.from_pretrained(options.decoder), Judge()
     corpus, codes = SpeechCorpus(options.data), CodeStore(options.data).load()
     records = draw_records(corpus, set(codes), options.per_skill)
-    understood = dict.fromkeys(STAGES, 0)
+    by_skill = {record.skill: dict.fromkeys(STAGES, 0) for record in records}
     for record in records:
         recording = corpus.waveform(record)
         sounds = [recording, *stages(decoder, recording, codes[record.id])]
         rates = [16_000, *[decoder.sample_rate] * 3]
         for stage, sound, rate in zip(STAGES, sounds, rates, strict=True):
             heard = judge.transcribe(sound, rate, record.skill)
-            understood[stage] += heard == grammar.normalise(record.text)
+            by_skill[record.skill][stage] += heard == grammar.normalise(record.text)
+    understood = {stage: sum(skill[stage] for skill in by_skill.values()) for stage in STAGES}
     report = {
         "what": "recorded answers that the judge understands after each stage of the way back",
         "command": f"python benchmarks/resynthesis.py {options.decoder} --data CORPUS "
@@ -76,9 +77,10 @@ def main() -> None:
         "machine": describe_machine(),
         "answers": len(records),
         "understood": understood,
+        "by_skill": by_skill,
     }
     options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(understood))
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
