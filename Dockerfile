@@ -12,7 +12,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/antiphon
-ENV PATH=/opt/antiphon/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The folder of wheels may hold a pip.conf: a builder's own index, proxy or certificates.
+ENV PATH=/opt/antiphon/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONFIG_FILE=/wheels/pip.conf
 COPY requirements.txt ${WHEELS}* /wheels/
 RUN set -eu; \
     torch=$(grep '^torch==' /wheels/requirements.txt); \
