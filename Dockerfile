@@ -3,16 +3,22 @@
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/antiphon
+# The folder of wheels may hold a pip.conf: a builder's own index, proxy or certificates.
+# SOURCE_DATE_EPOCH (1980) ties byte code to what is in a file, not to its time, which some builders round.
+ENV PATH=/opt/antiphon/bin:$PATH \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_CONFIG_FILE=/wheels/pip.conf \
+    SOURCE_DATE_EPOCH=315532800
 # cpu or cuda: which wheel of torch is wanted.
 ARG VARIANT=cpu
 # Where pip finds that wheel: an index URL, or a folder of wheels in the build context.
 ARG TORCH_INDEX=
 ARG WHEELS=wheels
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
-    && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/antiphon
-ENV PATH=/opt/antiphon/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements.txt ${WHEELS}* /wheels/
 RUN set -eu; \
     torch=$(grep '^torch==' /wheels/requirements.txt); \
