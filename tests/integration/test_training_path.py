@@ -43,7 +43,7 @@ def test_the_loss_falls(root: Path, task: str, loss: str) -> None:
 
 
 def test_the_vocoder_gets_nearer(root: Path) -> None:
-    values = metric(root, "vocoder", "total")
+    values = metric(root, "vocoder", "valid_mel")  # of whole utterances: a batch is too small
     assert values[-1] < values[0]
 
 
