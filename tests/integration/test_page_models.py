@@ -1,6 +1,6 @@
 """The page, the model server and real models in a browser: all that `antiphon demo` starts.
 
-On the embedded model where it is complete, else on tiny checkpoints that speak noise.
+On the embedded model, and on tiny checkpoints that speak noise.
 """
 
 import sys
@@ -13,28 +13,22 @@ from antiphon.launcher import Child, Service, wait_until_ready
 from tests.integration.test_page import free_port
 from tests.page_driver import PageDriver, find_chromium, make_question, open_browser
 
-PARTS = ("lm/config.json", "tokenizer/config.json", "decoder/flow.pt", "decoder/hift.pt")
 TINY_REPLY = 40  # tokens: 13 of text, 26 of speech
 
 
-def model_flags(model: str, embedded: Path, tiny: Path) -> list[str]:
-    """Give the flags that choose a model; skips the test where there is nothing to try."""
-    missing = [name for name in PARTS if not (embedded / name).is_file()]
+def model_flags(model: str, tiny: Path) -> list[str]:
+    """Give the flags that choose a model; the embedded one needs none."""
     if model == "embedded":
-        if missing:
-            pytest.skip(f"needs the embedded model; missing: {', '.join(missing)}")
         return []
-    if not missing:
-        pytest.skip("the embedded model is there and is tried instead")
     folders = {"--model-path": "lm", "--tokenizer-path": "tokenizer", "--flow-path": "decoder"}
     return [part for flag, name in folders.items() for part in (flag, str(tiny / name))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["embedded", "tiny"])
-def test_spoken_question_is_answered_aloud(model, repo_root, tiny_checkpoints, tmp_path):
+def test_spoken_question_is_answered_aloud(model, tiny_checkpoints, tmp_path):
     find_chromium()
-    flags = model_flags(model, repo_root / "resources" / "embedded", tiny_checkpoints)
+    flags = model_flags(model, tiny_checkpoints)
     ports = ["--port", str(free_port()), "--server-port", str(free_port())]
     url = f"http://localhost:{ports[1]}"
     command = (sys.executable, "-m", "antiphon", "demo", "--verbose", *ports, *flags)

@@ -55,8 +55,8 @@ def test_what_cannot_be_used_is_said_in_one_line(arguments, words, tmp_path, cap
     assert error.count("\n") == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
-def test_gpu_is_refused_without_one(tmp_path, capsys):
+def test_gpu_is_refused_without_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert cli.main(["bench", "gpu", "--out", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("antiphon: antiphon bench gpu needs a CUDA device")
