@@ -1,7 +1,6 @@
 """All state of one reply that becomes sound while its tokens still come."""
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import torch
@@ -145,10 +144,5 @@ class DecoderStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()

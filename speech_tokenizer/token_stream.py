@@ -8,7 +8,6 @@ soon as something louder comes; those of the open block change with every sample
 """
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import numpy.typing as npt
@@ -207,10 +206,5 @@ class SpeechTokenStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -153,12 +152,7 @@ class FakeTokenStream:
         self._tokenizer.n_open += 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._is_entered = False
         self._tokenizer.n_open -= 1
 
@@ -206,12 +200,7 @@ class FakeStream:
         self._decoder.n_open += 1
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         assert self._decoder.n_working == 0, "left while working"
         self._is_entered = False
         self._decoder.n_open -= 1

@@ -1,6 +1,6 @@
 """The sizes of a model of a few thousand weights, for what builds models from shapes."""
 
-from antiphon.bench.random_model import Shape
+from antiphon.bench.random_model import Shape, official_shape
 from antiphon.training.decoder_config import FlowSizes
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 
@@ -31,22 +31,10 @@ TINY = Shape(
     ),
     flow=FlowSizes(N_CODES, 32, 2, 48, 1, (16, 16), 8, 2, 1, 1, 0.7),
     vocoder={
-        "in_channels": 80,
+        **official_shape().vocoder,
         "base_channels": 16,
-        "nb_harmonics": 8,
-        "sampling_rate": 22_050,
-        "nsf_alpha": 0.1,
-        "nsf_sigma": 0.003,
-        "nsf_voiced_threshold": 10,
-        "upsample_rates": [8, 8],
-        "upsample_kernel_sizes": [16, 16],
-        "istft_params": {"n_fft": 16, "hop_len": 4},
         "resblock_kernel_sizes": [3],
         "resblock_dilation_sizes": [[1, 3, 5]],
-        "source_resblock_kernel_sizes": [7, 11],
-        "source_resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5]],
-        "lrelu_slope": 0.1,
-        "audio_limit": 0.99,
     },
     f0_channels=16,
 )

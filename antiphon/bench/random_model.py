@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from transformers import GlmForCausalLM
 
+from antiphon.bench.engine_wrapper import EngineWrapper
 from antiphon.bench.parts import CLIP_RATE, Parts
 from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK, first_special_id
-from antiphon.engine.base import Engine, EngineStats, SamplingParams, TokenChunk
+from antiphon.engine.base import Engine, SamplingParams, TokenChunk
 from antiphon.models.base import TokenLayout
 from antiphon.models.glm4voice.language_config import JsonObject, chatglm_to_glm
 from antiphon.models.glm4voice.language_model import build_empty_model
@@ -146,14 +147,15 @@ class Conversation:
         return [*self.raw[:n_same], *token_ids[n_same:]]
 
 
-class RhythmEngine:
+class RhythmEngine(EngineWrapper):
     """Names the tokens of an engine: 13 of text, 26 of speech, and so on up to the limit.
 
     The engine meets its own tokens again in the next prompt, so that what it keeps is of use.
     """
 
     def __init__(self, engine: Engine, layout: TokenLayout) -> None:
-        self._engine, self._layout = engine, layout
+        super().__init__(engine)
+        self._layout = layout
         self._n_text = first_special_id(layout)
         self._conversations: dict[str | None, Conversation] = {}
 
@@ -190,18 +192,6 @@ class RhythmEngine:
         if place % (N_TEXT_BLOCK + N_AUDIO_BLOCK) < N_TEXT_BLOCK:
             return raw % self._n_text
         return self._layout.audio_0 + raw % self._layout.n_audio
-
-    async def cancel(self, request_id: str) -> None:
-        """Pass it on."""
-        await self._engine.cancel(request_id)
-
-    def stats(self) -> EngineStats:
-        """Ask the engine."""
-        return self._engine.stats()
-
-    async def close(self) -> None:
-        """Close the engine."""
-        await self._engine.close()
 
 
 def make_layout(shape: Shape) -> TokenLayout:

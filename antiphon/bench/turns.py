@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 
 from antiphon.bench.asking import ask, greedily
 from antiphon.bench.baseline import open_baseline
+from antiphon.bench.engine_wrapper import EngineWrapper
 from antiphon.bench.options import option
 from antiphon.bench.parts import Parts
 from antiphon.bench.report import Cell, Figure, Report, Table, ratio
 from antiphon.dialogue.session import Session
 from antiphon.dialogue.turn_pipeline import TurnPipeline
-from antiphon.engine.base import Engine, EngineStats, SamplingParams, TokenChunk
+from antiphon.engine.base import Engine, SamplingParams, TokenChunk
 from antiphon.engine.slot_pool import Conversation
 from antiphon.errors import AntiphonError
 
@@ -49,7 +50,7 @@ class TurnCost:
     n_dropped_turns: int
 
 
-class CountingEngine:
+class CountingEngine(EngineWrapper):
     """Counts which tokens of each prompt are new to its session.
 
     Attributes:
@@ -59,7 +60,7 @@ class CountingEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.n_prompt = self.n_new = 0
-        self._engine = engine
+        super().__init__(engine)
         self._conversations: dict[str | None, Conversation] = {}
 
     async def generate(
@@ -84,18 +85,6 @@ class CountingEngine:
                 conversation.append(last)
                 last = chunk.token_ids
                 yield chunk
-
-    async def cancel(self, request_id: str) -> None:
-        """Pass it on."""
-        await self._engine.cancel(request_id)
-
-    def stats(self) -> EngineStats:
-        """Ask the engine."""
-        return self._engine.stats()
-
-    async def close(self) -> None:
-        """Close the engine."""
-        await self._engine.close()
 
 
 async def converse(

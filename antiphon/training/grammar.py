@@ -16,6 +16,8 @@ MAX_COUNT_START = 20
 MAX_COUNT_STEPS = 10
 MAX_REPEAT_WORDS = 5
 READING_WORDS = (6, 8)  # more than a phrase to repeat has, so that none is read as a whole
+MAX_RECITED_START = 80
+RECITED_COUNTS, RECITED_SUMS = 0.15, 0.25
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,16 @@ def free_count(rng: random.Random, max_start: int) -> Exchange:
         exchange = count(rng, max_start)
         if not exchange.is_reserved:
             return exchange
+
+
+def recital(rng: random.Random) -> str:
+    """Draw a text that the assistant says without being asked: practice in speaking alone."""
+    kind = rng.random()
+    if kind < RECITED_COUNTS:
+        return free_count(rng, MAX_RECITED_START).answer
+    if kind < RECITED_COUNTS + RECITED_SUMS:
+        return draw(rng, "arithmetic").answer
+    return sentence(reading(rng))
 
 
 # A list is drawn, then one of its words; the words to repeat are the hardest to hear.

@@ -162,6 +162,14 @@ class SegmentBuilder:
         learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
         return leave_open(Segment(segment.ids, learned))
 
+    def spoken(self, answer: str, codes: Codes) -> Segment:
+        """An answer alone, given as text; only its sound and its end are learned."""
+        reply = self.reply(answer, codes)
+        opening = [self.layout.assistant, *self.modes[REPLY_MODE]]
+        sound = [t if t >= self.layout.audio_0 else NO_TARGET for t in reply]
+        targets = [NO_TARGET] * (len(opening) - 1) + sound + [self.layout.user]
+        return Segment(opening + reply, targets)
+
     def recited(self, answer: str) -> Segment:
         """An answer to a sum or count, alone; only what follows from its beginning is learned."""
         begin = re.match(r".*? is|.*?:", answer)
@@ -188,6 +196,7 @@ class Mixture:
         recited: Share of batches that are sums and counts in text alone: the cheapest practice.
         typed: Share of rows with typed instead of spoken questions.
         dialogue: Share of rows that are one conversation.
+        spoken: Share of batches that are answers alone, to put their text into sound.
     """
 
     transcription: float
@@ -195,10 +204,13 @@ class Mixture:
     recited: float = 0.1
     typed: float = 0.2
     dialogue: float = 0.1
+    spoken: float = 0.1
 
 
 LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
-SPEAKING = Mixture(transcription=0.1, silent=0.25, recited=0.06, typed=0.12, dialogue=0.1)
+SPEAKING = Mixture(
+    transcription=0.1, silent=0.25, recited=0.06, typed=0.12, dialogue=0.1, spoken=0.5
+)
 
 
 def mixture_at(fraction: float, listening_until: float) -> Mixture:
@@ -238,6 +250,7 @@ class RowSource:
         self.prefixes = {kind: render_system(kind, layout, tokenizer) for kind in kinds}
         self.order: list[Record] = []
         self.fillers = list(answers.values())
+        self.texts = list(answers)
 
     def next_record(self) -> Record:
         """The next question; in each round all come once, those of hard skills twice."""
@@ -292,12 +305,24 @@ class RowSource:
         """Pack sums and counts into a short row, without a system prompt."""
         return pack([], fill(self.recited, length), length, is_dialogue=False)
 
+    def spoken(self) -> Segment:
+        """An answer to put into sound."""
+        text = self.rng.choice(self.texts)
+        return self.builder.spoken(text, self.answers[text])
+
+    def spoken_row(self) -> Row:
+        """Pack answers alone, without a system prompt: most of such a row is sound."""
+        return pack([], fill(self.spoken, self.row_length), self.row_length, is_dialogue=False)
+
     def batches(self, n_rows: int) -> Iterator[list[Row]]:
         """Yield lists of rows for ever: `n_rows` long ones, or as many tokens in short ones."""
         while True:
-            if self.rng.random() < self.mixture.recited:
+            kind = self.rng.random()
+            if kind < self.mixture.recited:
                 short = self.row_length // RECITED_ROWS
                 yield [self.recited_row(short) for _ in range(RECITED_ROWS * n_rows)]
+            elif kind < self.mixture.recited + self.mixture.spoken:
+                yield [self.spoken_row() for _ in range(n_rows)]
             else:
                 yield [self.row() for _ in range(n_rows)]
 

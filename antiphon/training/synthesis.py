@@ -41,6 +41,7 @@ class DataTaskConfig:
         n_questions: Spoken questions in training voices.
         n_readings: Rows of words read aloud in training voices: practice in hearing alone.
         n_answers: Distinct answers spoken in the output voice (fewer if the grammar has fewer).
+        n_recitals: Other texts spoken in the output voice: practice in speaking alone.
         n_validation: Questions with reserved combinations, in training voices; never trained on.
         n_workers: Synthesiser processes.
         seed: Seed of texts and voices.
@@ -50,6 +51,7 @@ class DataTaskConfig:
     n_questions: int = 14_000
     n_readings: int = 6_000
     n_answers: int = 12_000
+    n_recitals: int = 6_000
     n_validation: int = 400
     n_workers: int = 2
     seed: int = 1
@@ -176,6 +178,9 @@ def plan_corpus(config: DataTaskConfig) -> list[Utterance]:
     answering = Speaking(ANSWER_VOICE, ANSWER_STRETCH)
     for index, (answer, skill) in enumerate(answers.items()):
         plan.append(Utterance(f"a{index}", answer, answering, skill, "answer", "train", answer))
+    for index in range(config.n_recitals):
+        text = grammar.recital(rng)
+        plan.append(Utterance(f"s{index}", text, answering, "recital", "answer", "train", text))
     rng.shuffle(plan)
     return plan
 

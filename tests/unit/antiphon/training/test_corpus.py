@@ -12,7 +12,14 @@ from antiphon.training.data import CodeStore, SpeechCorpus, length_batches
 from antiphon.training.loop import Run, learning_rate_factor
 from antiphon.training.voices import Speaking
 
-SMALL = {"n_questions": 6, "n_readings": 4, "n_answers": 3, "n_validation": 2, "n_workers": 1}
+SMALL = {
+    "n_questions": 6,
+    "n_readings": 4,
+    "n_answers": 3,
+    "n_recitals": 5,
+    "n_validation": 2,
+    "n_workers": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,9 @@ def test_the_corpus_is_complete_and_goes_on_where_it_stopped(folder):
     assert len(corpus.select("question")) == 6
     assert len(corpus.select("question", "valid")) == 2
     assert len(corpus.select("reading")) == 4
-    assert {r.voice for r in corpus.select("answer")} == {"flite:slt"}
+    answers = corpus.select("answer")
+    assert {r.voice for r in answers} == {"flite:slt"}
+    assert sum(r.skill == "recital" for r in answers) == 5
     lengths = [len(corpus.waveform(r)) for r in corpus.records]
     assert min(lengths) > 2000
     size = (folder / "audio.bin").stat().st_size

@@ -134,6 +134,14 @@ def test_a_recited_count_teaches_the_numbers_and_where_to_stop(builder, tokenize
     assert tokenizer.decode(learned(segment)) == " one, two, three."
 
 
+def test_an_answer_to_speak_teaches_its_sound_and_its_end(builder, tokenizer):
+    segment = builder.spoken("Nine.", codes(4, 5))
+    audio = [tokenizer.layout.audio_0 + code for code in (4, 5)]
+    assert learned(segment) == [*audio, tokenizer.layout.user]
+    asked = builder.spoken_question(codes(1), "Nine.", codes(4, 5))
+    assert asked.ids[-len(segment.ids) :] == segment.ids
+
+
 def test_only_sums_and_counts_are_recited(builder):
     with pytest.raises(ValueError, match="neither a sum nor a count"):
         builder.recited("Hello there.")
@@ -172,6 +180,15 @@ def test_batches_of_sums_have_as_many_tokens_in_shorter_rows(builder):
     assert all((row.targets != lm_data.NO_TARGET).any() for row in batch)
 
 
+def test_batches_of_answers_alone_are_mostly_sound(builder):
+    rows = source(builder, recited=0.0, spoken=1.0)
+    row = next(rows.batches(1))[0]
+    audio_0 = builder.layout.audio_0
+    assert (row.ids >= audio_0).any()
+    assert (row.targets[row.targets != lm_data.NO_TARGET] >= audio_0).any()
+    assert int(row.groups.max()) > 2
+
+
 def test_typed_rows_fit_and_learn(builder):
     rows = source(builder, recited=0.0, typed=1.0)
     rows.row_length = 1000
@@ -184,3 +201,4 @@ def test_practice_moves_from_listening_and_sums_to_whole_replies():
     early, late = lm_data.mixture_at(0.1, 0.5), lm_data.mixture_at(0.9, 0.5)
     assert early.silent > late.silent
     assert early.recited > late.recited
+    assert early.spoken < late.spoken
