@@ -19,6 +19,7 @@ from antiphon.api.schema import (
     Health,
     ModelList,
     TokenLine,
+    WarmUpRequest,
     decode_line,
 )
 from antiphon.errors import (
@@ -107,6 +108,21 @@ class ModelClient:
         except httpx.TransportError as error:
             raise self._explain(error, n_lines) from error
 
+    async def warm_up(self, request: WarmUpRequest) -> None:
+        """Tell what a session's next prompt will begin with.
+
+        Raises:
+            PromptError: If no such prompt could be answered.
+            ServerConnectionError: If the server does not answer.
+            EngineError: If it refuses, as servers do that know no such request.
+        """
+        try:
+            async with self._open() as client:
+                response = await client.post("/warm_up", json=request.model_dump())
+        except httpx.TransportError as error:
+            raise self._explain(error, 0) from error
+        await self._check_status(response)
+
     async def health(self) -> Health:
         """Ask whether the server's engine works; a failing one is an answer too.
 
@@ -152,7 +168,7 @@ class ModelClient:
 
     async def _check_status(self, response: httpx.Response) -> None:
         """Raise what a refusal stands for; do nothing for an accepted request."""
-        if response.status_code == httpx.codes.OK:
+        if response.is_success:
             return
         await response.aread()
         try:

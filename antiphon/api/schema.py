@@ -68,6 +68,22 @@ class GenerateRequest(BaseModel):
         return self
 
 
+class WarmUpRequest(BaseModel):
+    """A request to `POST /warm_up`: what a session's next prompt will most likely begin with.
+
+    Example: `{"prompt_token_ids": [1, 2, 3], "session_id": "a1"}`.
+
+    Attributes:
+        prompt_token_ids: The beginning as ids, `[gMASK] <sop>` included.
+        session_id: The one of the request to come.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt_token_ids: tuple[int, ...] = Field(min_length=1, max_length=MAX_PROMPT_TOKENS)
+    session_id: str = Field(max_length=200)
+
+
 class TokenLine(BaseModel):
     """One generated token: `{"token_id": 151336, "error_code": 0}`."""
 

@@ -4,16 +4,20 @@ Knows nothing of how the server works. Requests carry token ids, never text.
 """
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from antiphon.api.client import CONNECT_TIMEOUT_S, TOKEN_TIMEOUT_S, ModelClient
-from antiphon.api.schema import FinishLine, GenerateRequest
+from antiphon.api.schema import FinishLine, GenerateRequest, WarmUpRequest
 from antiphon.engine.base import EngineStats, SamplingParams, TokenChunk
 from antiphon.engine.sampling import check_sampling
 from antiphon.engine.token_stream import Outbox
 from antiphon.errors import AntiphonError, EngineError, PromptError, ServerConnectionError
+
+logger = logging.getLogger(__name__)
 
 
 class RemoteEngine:
@@ -45,6 +49,7 @@ class RemoteEngine:
         )
         self.url = self._client.url
         self._open: dict[str, Outbox] = {}
+        self._warm_ups: dict[str, asyncio.Task[None]] = {}
         self._generated_tokens = 0
         self._is_closed = False
 
@@ -70,6 +75,7 @@ class RemoteEngine:
         if self._is_closed or request_id in self._open:
             why = "the engine is closed" if self._is_closed else f"{request_id!r} is in use"
             raise EngineError(f"cannot start the request: {why}")
+        self._drop_warm_up(session_id)
         outbox = self._open[request_id] = Outbox()
         pump = asyncio.create_task(self._pump(request, outbox))
         try:
@@ -84,6 +90,41 @@ class RemoteEngine:
             self._open.pop(request_id, None)
             pump.cancel()
             await asyncio.wait([pump])
+
+    def warm_up(self, token_ids: Sequence[int], session_id: str) -> None:
+        """Tell the server what a session's next prompt will most likely begin with.
+
+        Returns at once; call it on the event loop of the request to come. It is a favour: the
+        latest beginning of a session counts, and what goes wrong is only logged.
+
+        Args:
+            token_ids: What the prompt will most likely begin with, at least one.
+            session_id: The `session_id` of the request to come.
+        """
+        if self._is_closed:
+            return
+        self._drop_warm_up(session_id)
+        request = WarmUpRequest(prompt_token_ids=tuple(token_ids), session_id=session_id)
+        task = self._warm_ups[session_id] = asyncio.create_task(self._send_warm_up(request))
+        task.add_done_callback(partial(self._forget_warm_up, session_id))
+
+    async def _send_warm_up(self, request: WarmUpRequest) -> None:
+        """Send one; a server that does not take it answers the prompt itself all the same."""
+        try:
+            await self._client.warm_up(request)
+        except AntiphonError as error:
+            logger.debug("no warm-up of session %s: %s", request.session_id, error)
+
+    def _drop_warm_up(self, session_id: str | None) -> None:
+        """Do not send what waits for a session, if anything: something better has come."""
+        task = self._warm_ups.pop(session_id or "", None)
+        if task is not None:
+            task.cancel()
+
+    def _forget_warm_up(self, session_id: str, task: asyncio.Task[None]) -> None:
+        """Let go of one that is sent."""
+        if self._warm_ups.get(session_id) is task:
+            del self._warm_ups[session_id]
 
     async def cancel(self, request_id: str) -> None:
         """Hang up on a request; its stream closes with "cancelled". Unknown ids are ignored."""
@@ -111,6 +152,8 @@ class RemoteEngine:
     async def close(self) -> None:
         """Refuse new requests; running streams end as cancelled."""
         self._is_closed = True
+        for session_id in list(self._warm_ups):
+            self._drop_warm_up(session_id)
         for outbox in list(self._open.values()):
             outbox.put(TokenChunk((), "cancelled"))
 

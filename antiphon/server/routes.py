@@ -24,9 +24,10 @@ from antiphon.api.schema import (
     ModelCard,
     ModelList,
     TokenLine,
+    WarmUpRequest,
     encode_line,
 )
-from antiphon.engine.base import Engine, SamplingParams, TokenChunk
+from antiphon.engine.base import Engine, SamplingParams, TokenChunk, WarmableEngine
 from antiphon.errors import (
     AntiphonError,
     ConfigError,
@@ -53,7 +54,7 @@ STATUS: dict[type[AntiphonError], int] = {
 }
 
 
-class ServedEngine(Engine, Protocol):
+class ServedEngine(Engine, WarmableEngine, Protocol):
     """An engine that can show that it works."""
 
     async def ping(self, timeout_s: float = ...) -> None:
@@ -93,13 +94,15 @@ def get_services(request: Request) -> Services:
     return services
 
 
-RESPONSES: dict[int | str, dict[str, object]] = {
+REFUSALS: dict[int | str, dict[str, object]] = {
+    400: {"model": ErrorBody, "description": "The prompt or a sampling value is not acceptable"},
+    422: {"model": ErrorBody, "description": "The body is not a request"},
+}
+RESPONSES = REFUSALS | {
     200: {
         "description": "One JSON line a token, in the end maybe an error line",
         "content": {"application/x-ndjson": {"example": '{"token_id": 42, "error_code": 0}\n'}},
     },
-    400: {"model": ErrorBody, "description": "The prompt or a sampling value is not acceptable"},
-    422: {"model": ErrorBody, "description": "The body is not a request"},
     429: {"model": ErrorBody, "description": "The queue is full; see Retry-After"},
     503: {"model": ErrorBody, "description": "The engine does not work"},
 }
@@ -125,6 +128,12 @@ async def generate_stream(body: GenerateRequest, services: ServicesArgument) -> 
     return StreamingResponse(
         reply_lines(stream, with_finish_line=body.finish_line), media_type="application/x-ndjson"
     )
+
+
+@router.post("/warm_up", status_code=204, responses=REFUSALS)
+async def warm_up(body: WarmUpRequest, services: ServicesArgument) -> None:
+    """Compute the beginning of a session's next prompt while its user still speaks."""
+    services.engine.warm_up(body.prompt_token_ids, body.session_id)
 
 
 @router.get("/health", response_model=Health)

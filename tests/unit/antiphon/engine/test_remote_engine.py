@@ -18,6 +18,7 @@ from antiphon.errors import (
     ServerBusyError,
     ServerConnectionError,
 )
+from tests.engine_bench import greedy_by_hand, random_prompt, slow_model
 from tests.tiny_glm import GREEDY, collect, wait_until
 from tests.tiny_server import Connection, send_lines, serve_bytes, serve_tiny_model
 
@@ -264,3 +265,50 @@ def test_one_engine_serves_several_event_loops() -> None:
         remote = RemoteEngine(url)
         first, second = (asyncio.run(collect(remote.generate([1], GREEDY))) for _ in "ab")
         assert first == second
+
+
+def test_a_warm_up_leaves_the_server_less_to_compute() -> None:
+    prompt = random_prompt(1, 60)
+    with serve_tiny_model() as (url, local), slow_model(local, 0.0) as calls:
+
+        async def body() -> None:
+            remote = RemoteEngine(url)
+            remote.warm_up(random_prompt(2, 30), "s")  # replaced before it is sent
+            remote.warm_up(prompt[:50], "s")
+            await asyncio.to_thread(wait_until, lambda: sum(calls) == 50)
+            reply = await collect(remote.generate(prompt, GREEDY, session_id="s"))
+            assert reply == (greedy_by_hand(prompt, 20), "length")
+
+        asyncio.run(body())
+        assert calls[:2] == [50, 10]
+
+
+def test_a_warm_up_that_the_server_does_not_take_harms_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", "antiphon")
+    with serve_tiny_model() as (url, _):
+
+        async def body() -> None:
+            remote = RemoteEngine(url)
+            remote.warm_up([10**6], "s")
+            await asyncio.to_thread(wait_until, lambda: "no warm-up of session s" in caplog.text)
+            assert len((await collect(remote.generate([1], GREEDY, session_id="s")))[0]) == 20
+            await remote.close()
+            remote.warm_up([1], "s")
+
+        asyncio.run(body())
+    assert "vocabulary" in caplog.text
+
+
+def test_a_prompt_comes_before_the_warm_up_that_waits() -> None:
+    with serve_tiny_model() as (url, local), slow_model(local, 0.0) as calls:
+
+        async def body() -> None:
+            remote = RemoteEngine(url)
+            remote.warm_up([1] * 50, "s")
+            await collect(remote.generate([2, 3], GREEDY, session_id="s"))
+            assert not remote._warm_ups
+
+        asyncio.run(body())
+        assert calls[0] == 2

@@ -28,7 +28,13 @@ class ScriptedEngine:
     ) -> None:
         self.refusal, self.failure, self.sick = refusal, failure, sick
         self.requests: list[tuple[tuple[int, ...], SamplingParams, str | None]] = []
+        self.warm_ups: list[tuple[tuple[int, ...], str]] = []
         self.is_closed = False
+
+    def warm_up(self, token_ids: Sequence[int], session_id: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.warm_ups.append((tuple(token_ids), session_id))
 
     def generate(
         self,
@@ -185,6 +191,23 @@ def test_unknown_paths_and_methods_are_told_in_the_same_form() -> None:
         reply = call(ScriptedEngine(), method, path)
         assert reply.status_code == status
         assert reply.json()["error_code"] == 1
+
+
+def test_a_warm_up_arrives_at_the_engine() -> None:
+    engine = ScriptedEngine()
+    body = {"prompt_token_ids": [1, 2], "session_id": "a"}
+    response = call(engine, "POST", "/warm_up", json=body)
+    assert (response.status_code, response.content) == (204, b"")
+    assert engine.warm_ups == [((1, 2), "a")]
+
+
+def test_a_warm_up_that_no_prompt_could_follow_is_refused() -> None:
+    refusing = ScriptedEngine(refusal=PromptError("token 9 is out of the vocabulary"))
+    body = {"prompt_token_ids": [9], "session_id": "a"}
+    response = call(refusing, "POST", "/warm_up", json=body)
+    assert (response.status_code, response.json()["error_type"]) == (400, "PromptError")
+    empty = call(refusing, "POST", "/warm_up", json=body | {"prompt_token_ids": []})
+    assert empty.status_code == 422
 
 
 def test_health_asks_the_worker() -> None:
