@@ -6,8 +6,6 @@ Knows nothing of queues, threads or other requests.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from antiphon.engine.base import FinishReason, TokenChunk
 from antiphon.engine.model_runner import Row
 from antiphon.engine.policy import Progress
@@ -74,13 +72,8 @@ class Generation:
         self.conversation.append(row.token_ids)
         self._pending = self._pending[len(row.token_ids) :]
 
-    def choose(self, logits: Tensor) -> TokenChunk:
-        """Choose the next token from the logits (V,) after all pending ones.
-
-        Raises:
-            EngineError: If they are not numbers to choose by.
-        """
-        token_id = self.request.sampler.sample(logits)
+    def say(self, token_id: int) -> TokenChunk:
+        """Take the token that follows all pending ones."""
         self._pending = (token_id,)
         return TokenChunk((token_id,), self._finish_reason(token_id))
 

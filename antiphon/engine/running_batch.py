@@ -7,12 +7,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
-
 from antiphon.engine.base import TokenChunk
 from antiphon.engine.generation import Generation, Request
 from antiphon.engine.model_runner import ModelRunner, Row
 from antiphon.engine.policy import PlaybackPolicy
+from antiphon.engine.sampling import choose_tokens
 from antiphon.engine.slot_pool import SlotPool
 from antiphon.engine.token_stream import Item
 from antiphon.engine.warm_up import WarmUp
@@ -139,7 +138,7 @@ class RunningBatch:
         """Run the next tokens of some replies; what fails together is tried again one by one."""
         rows = [generation.next_row(limit) for generation in generations]
         try:
-            logits = self._compute(generations, rows)
+            chosen = self._compute(generations, rows)
         except Exception as error:
             if len(generations) > 1:
                 for generation in generations:
@@ -149,23 +148,23 @@ class RunningBatch:
             return
         for generation, row in zip(generations, rows, strict=True):
             generation.has_run(row)
-        if logits is not None:
-            for generation, scores in zip(generations, logits, strict=True):
-                self._say_next(generation, scores)
+        for generation, token_id in zip(generations, chosen, strict=False):
+            self._say(generation, token_id)
 
-    def _compute(self, generations: Sequence[Generation], rows: Sequence[Row]) -> Tensor | None:
-        """Run the model; gives logits (n, V), or None where a prompt goes on after the chunk."""
+    def _compute(self, generations: Sequence[Generation], rows: Sequence[Row]) -> list[int | None]:
+        """Run the model and choose a token for each row; none where a prompt goes on."""
         hidden = self._runner.run(rows)
-        is_complete = len(rows[0].token_ids) == generations[0].n_pending
-        return self._runner.score(hidden) if is_complete else None
+        if len(rows[0].token_ids) < generations[0].n_pending:
+            return []
+        samplers = [generation.request.sampler for generation in generations]
+        return choose_tokens(self._runner.score(hidden), samplers)
 
-    def _say_next(self, generation: Generation, logits: Tensor) -> None:
-        """Choose and deliver the next token of one reply."""
-        try:
-            chunk = generation.choose(logits)
-        except Exception as error:
-            self._fail(generation, error)
+    def _say(self, generation: Generation, token_id: int | None) -> None:
+        """Deliver the next token of one reply."""
+        if token_id is None:
+            self._fail(generation, no_token_error())
             return
+        chunk = generation.say(token_id)
         self._policy.note_token(generation.progress, time.monotonic())
         self.generated_tokens += 1
         if chunk.finish_reason is None:
@@ -189,6 +188,14 @@ class RunningBatch:
         self._running.remove(generation)
         self._pool.drop(generation.conversation)
         self._on_end(generation, as_engine_error(error))
+
+
+def no_token_error() -> EngineError:
+    """Say why no token can be chosen."""
+    return EngineError(
+        "the model gave no finite score for any allowed token; its weights or number format are "
+        "at fault, try another dtype"
+    )
 
 
 def unread_error() -> EngineError:

@@ -1,23 +1,29 @@
-"""Choosing the next token from logits: temperature, top-k, top-p, with a generator of the request.
+"""Choosing next tokens from logits: temperature, top-k, top-p, each request with its own chance.
 
-Knows nothing of models or requests. Source of top-p: Holtzman et al. 2020, section 3.1.
+All rows of a step are chosen together, and no row's choice depends on the others.
+Source of top-p: Holtzman et al. 2020, section 3.1.
 """
 
 import math
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import torch
 from torch import Tensor
 
 from antiphon.engine.base import SamplingParams
-from antiphon.errors import ConfigError, EngineError
+from antiphon.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this one choose the likeliest token."""
 
 N_CANDIDATES = 512
-"""Tokens sorted first for top-p; the whole vocabulary follows only if they do not hold the mass."""
+"""Tokens sorted first for top-p; where they do not hold the mass, the whole vocabulary follows."""
 
 MAX_SEED = 2**63 - 1
+
+NO_TOKEN, MANY_NEEDED = -1, -2
+"""Marks in place of ids: no score is finite; more candidates must be looked at."""
 
 
 def check_sampling(sampling: SamplingParams) -> None:
@@ -43,100 +49,157 @@ def check_sampling(sampling: SamplingParams) -> None:
 
 
 class Sampler:
-    """Chooses the tokens of one request.
+    """How one request chooses its tokens: its settings and its own source of chance.
 
-    Its generator belongs to the request, so that a seed gives the same reply whatever else runs.
+    So a seed gives the same reply whatever else runs.
+
+    Attributes:
+        sampling: Checked values (see `check_sampling`).
+        allowed: The only ids to choose from, (n,); None for all.
     """
 
     def __init__(self, sampling: SamplingParams, device: torch.device) -> None:
-        """Seed the generator of one request.
-
-        Args:
-            sampling: Checked values (see `check_sampling`).
-            device: Where the logits will lie.
-        """
-        self._sampling = sampling
+        """Seed the chance of one request; `device` is where its logits will lie."""
+        self.sampling = sampling
         allowed = sampling.allowed_token_ids
-        self._allowed = None if allowed is None else torch.tensor(allowed, device=device)
-        self._generator = torch.Generator(device=device)
+        self.allowed = None if allowed is None else torch.tensor(allowed, device=device)
+        self._generator = torch.Generator()
         if sampling.seed is None:
             self._generator.seed()
         else:
             self._generator.manual_seed(sampling.seed)
 
-    def sample(self, logits: Tensor) -> int:
-        """Choose one token.
+    @property
+    def is_greedy(self) -> bool:
+        """Whether it takes the likeliest token."""
+        return self.sampling.temperature < GREEDY_BELOW
 
-        Args:
-            logits: Scores of the next token, (V,), any float type.
+    @property
+    def takes_all(self) -> bool:
+        """Whether any token may be drawn, however unlikely."""
+        return self.sampling.top_k == 0 and self.sampling.top_p >= 1
 
-        Returns:
-            A token id in [0, V).
-
-        Raises:
-            EngineError: If no score of an allowed token is a finite number.
-        """
-        scores = clean_scores(logits if self._allowed is None else keep_only(logits, self._allowed))
-        if self._sampling.temperature < GREEDY_BELOW:
-            return int(scores.argmax())
-        # The largest score becomes 0 first: no temperature can then make it overflow.
-        scores = (scores - scores.max()) / self._sampling.temperature
-        probabilities = torch.softmax(scores, dim=-1)  # (V,)
-        kept, ids = keep_likeliest(probabilities, self._sampling.top_k, self._sampling.top_p)
-        choice = torch.multinomial(kept, 1, generator=self._generator)
-        return int(choice if ids is None else ids[choice])
+    def draw_settings(self) -> tuple[float, float, float, float]:
+        """Give temperature, top-p, top-k and a fresh number in [0, 1): what one token needs."""
+        chance = torch.rand(1, generator=self._generator, dtype=torch.float64).item()
+        sampling = self.sampling
+        return sampling.temperature, sampling.top_p, sampling.top_k, chance
 
 
-def keep_only(logits: Tensor, allowed: Tensor) -> Tensor:
-    """Give all tokens but the allowed ones (n,) a score of -inf; logits are (V,)."""
-    return torch.full_like(logits, -math.inf).index_copy(0, allowed, logits[allowed])
+def choose_tokens(logits: Tensor, samplers: Sequence[Sampler]) -> list[int | None]:
+    """Choose the next token of each row; waits for the device once (see `N_CANDIDATES`).
 
+    Args:
+        logits: Scores of the next tokens, (B, V), any float type.
+        samplers: One for each row.
 
-def clean_scores(logits: Tensor) -> Tensor:
-    """Turn logits (V,) into float32 scores in which NaN and infinities cannot do harm.
-
-    Raises:
-        EngineError: If no score is a finite number.
+    Returns:
+        A token id in [0, V) for each row; None where no allowed token has a finite score.
     """
+    scores = clean_scores(logits, samplers)
+    best, chosen = scores.max(-1)
+    settings = torch.zeros(0)
+    kinds = {sampler.takes_all for sampler in samplers if not sampler.is_greedy}
+    if kinds:
+        settings = torch.tensor([each.draw_settings() for each in samplers], dtype=torch.float64)
+        settings = move(settings, scores.device)
+        drawn = draw(scores, settings, kinds)
+        chosen = torch.where(settings[:, 0] < GREEDY_BELOW, chosen, drawn)
+    ids = chosen.masked_fill(best == -math.inf, NO_TOKEN).tolist()
+    for row, token_id in enumerate(ids):
+        if token_id == MANY_NEEDED:
+            one = slice(row, row + 1)
+            probabilities = probabilities_of(scores[one], settings[one])
+            ids[row] = int(draw_likely(probabilities, settings[one], scores.shape[1]))
+    return [None if token_id == NO_TOKEN else token_id for token_id in ids]
+
+
+def move(settings: Tensor, device: torch.device) -> Tensor:
+    """Bring a small tensor to the device without waiting for what the device is doing."""
+    if device.type != "cuda":
+        return settings.to(device)
+    return settings.pin_memory().to(device, non_blocking=True)
+
+
+def draw(scores: Tensor, settings: Tensor, kinds: AbstractSet[bool]) -> Tensor:
+    """Draw from scores (B, V) by settings (B, 4); ids (B,), also where nothing is to be drawn.
+
+    `kinds` are those of `Sampler.takes_all` among the rows.
+    """
+    probabilities = probabilities_of(scores, settings)
+    chance = settings[:, 3:]
+    if kinds == {True}:
+        return pick(probabilities, chance)
+    drawn = draw_likely(probabilities, settings, N_CANDIDATES)
+    if kinds == {False}:
+        return drawn
+    takes_all = (settings[:, 1] >= 1) & (settings[:, 2] == 0)
+    return torch.where(takes_all, pick(probabilities, chance), drawn)
+
+
+def clean_scores(logits: Tensor, samplers: Sequence[Sampler]) -> Tensor:
+    """Turn logits (B, V) into float32 scores: -inf for NaN, infinities and ids not allowed."""
     scores = logits.float()
-    finite = torch.isfinite(scores)
-    if bool(finite.all()):
-        return scores
-    if not bool(finite.any()):
-        raise EngineError(
-            "the model gave no finite score for any token; its weights or number format are at "
-            "fault, try another dtype"
-        )
-    return scores.masked_fill(~finite, -math.inf)
+    scores = scores.masked_fill(~torch.isfinite(scores), -math.inf)
+    for row, sampler in enumerate(samplers):
+        if sampler.allowed is not None:
+            kept = scores[row, sampler.allowed]
+            scores[row] = -math.inf
+            scores[row, sampler.allowed] = kept
+    return scores
 
 
-def keep_likeliest(probabilities: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tensor | None]:
+def probabilities_of(scores: Tensor, settings: Tensor) -> Tensor:
+    """Turn scores (B, V) into probabilities at the temperatures in settings (B, 4)."""
+    # The largest score becomes 0 first: no temperature can then make it overflow.
+    shifted = scores - scores.max(-1, keepdim=True).values
+    temperature = settings[:, :1].clamp(min=GREEDY_BELOW)
+    return torch.softmax(shifted / temperature.float(), dim=-1)
+
+
+def draw_likely(probabilities: Tensor, settings: Tensor, n_candidates: int) -> Tensor:
+    """Draw from the likeliest of (B, V) by settings (B, 4); ids (B,).
+
+    `MANY_NEEDED` stands where that many candidates do not hold what is to be kept.
+    """
+    top_p, top_k, chance = settings[:, 1:2], settings[:, 2:3], settings[:, 3:]
+    weights, ids, is_enough = keep_likeliest(probabilities, top_k, top_p, n_candidates)
+    chosen = ids.gather(-1, pick(weights, chance)[:, None])
+    return torch.where(is_enough, chosen, MANY_NEEDED)[:, 0]
+
+
+def keep_likeliest(
+    probabilities: Tensor, top_k: Tensor, top_p: Tensor, n_candidates: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Keep the `top_k` likeliest tokens (0: all), of these the smallest set that holds `top_p`.
 
     Args:
-        probabilities: (V,), sum 1.
-        top_k: Most tokens to keep; 0 keeps all.
-        top_p: Mass to keep, a share of what `top_k` left.
+        probabilities: (B, V), rows of sum 1.
+        top_k: (B, 1), most tokens to keep; 0 keeps all.
+        top_p: (B, 1), mass to keep, a share of what `top_k` left.
+        n_candidates: Tokens looked at.
 
     Returns:
-        Weights (n,) and their ids (n,); ids are None where all V are kept.
+        Weights (B, K) sorted from the largest, 0 for what is cut, their ids (B, K), and (B, 1)
+        whether the candidates hold all that is to be kept.
     """
     size = probabilities.shape[-1]
-    limit = min(top_k, size) if top_k else size
-    if limit == size and top_p >= 1:
-        return probabilities, None
-    if top_k:
-        kept, ids = torch.topk(probabilities, limit)
-        return cut_tail(kept, top_p * float(kept.sum())), ids
-    kept, ids = torch.topk(probabilities, min(N_CANDIDATES, size))
-    if float(kept.sum()) < top_p:
-        kept, ids = torch.sort(probabilities, descending=True)
-    return cut_tail(kept, top_p), ids
+    kept, ids = torch.topk(probabilities, min(n_candidates, size))
+    n_kept = kept.shape[-1]
+    ranks = torch.arange(n_kept, device=kept.device)
+    is_limited = top_k > 0
+    kept = kept.masked_fill(is_limited & (ranks >= top_k), 0.0)
+    mass = kept.double().cumsum(-1)
+    total = mass[:, -1:]
+    wanted = torch.where(is_limited, top_p * total, top_p)
+    is_cut = (mass - kept >= wanted) & (ranks > 0)
+    is_enough = torch.where(is_limited, top_k <= n_kept, total >= wanted) | (n_kept == size)
+    return kept.masked_fill(is_cut, 0.0), ids, is_enough
 
 
-def cut_tail(kept: Tensor, mass: float) -> Tensor:
-    """Zero sorted probabilities (n,) after the first ones that reach `mass`; keeps at least one."""
-    before = kept.cumsum(-1) - kept
-    cut = before >= mass
-    cut[0] = False
-    return kept.masked_fill(cut, 0.0)
+def pick(weights: Tensor, chance: Tensor) -> Tensor:
+    """Draw a place by weight: weights (B, K), chance (B, 1) in [0, 1) -> places (B,)."""
+    mass = weights.double().cumsum(-1)
+    total = mass[:, -1:]
+    target = torch.minimum(chance * total, torch.nextafter(total, torch.zeros_like(total)))
+    return (mass <= target).sum(-1).clamp(max=weights.shape[-1] - 1)  # NaN may lead past the end

@@ -10,15 +10,25 @@ from hypothesis import strategies as st
 from transformers.generation.logits_process import TopPLogitsWarper
 
 from antiphon.engine.base import SamplingParams
-from antiphon.engine.sampling import Sampler, check_sampling, keep_likeliest
-from antiphon.errors import ConfigError, EngineError
+from antiphon.engine.sampling import (
+    N_CANDIDATES,
+    Sampler,
+    check_sampling,
+    choose_tokens,
+    keep_likeliest,
+)
+from antiphon.errors import ConfigError
 
 CPU = torch.device("cpu")
 
 
-def draw(logits: torch.Tensor, n: int, **options: float) -> list[int]:
+def draw(logits: torch.Tensor, n: int, **options: float) -> list[int | None]:
     sampler = Sampler(SamplingParams(**{"seed": 3, "top_p": 1.0, **options}), CPU)
-    return [sampler.sample(logits) for _ in range(n)]
+    return [choose(logits, sampler) for _ in range(n)]
+
+
+def choose(logits: torch.Tensor, sampler: Sampler) -> int | None:
+    return choose_tokens(logits[None], [sampler])[0]
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
@@ -46,8 +56,10 @@ def test_top_k_keeps_k() -> None:
 def test_top_p_keeps_the_same_tokens_as_transformers(size: int, scale: float, top_p: float) -> None:
     logits = torch.randn(size, generator=torch.Generator().manual_seed(1)) * scale
     expected = TopPLogitsWarper(top_p)(torch.zeros(1, 1), logits[None])[0] > -math.inf
-    kept, ids = keep_likeliest(torch.softmax(logits, 0), 0, top_p)
-    assert ids is not None
+    probabilities = torch.softmax(logits, 0)[None]
+    limits = torch.zeros(1, 1), torch.full((1, 1), top_p)
+    kept, ids, is_enough = keep_likeliest(probabilities, *limits, size)
+    assert is_enough.all()
     assert set(ids[kept > 0].tolist()) == set(expected.nonzero().flatten().tolist())
 
 
@@ -55,10 +67,9 @@ def test_top_p_keeps_the_same_tokens_as_transformers(size: int, scale: float, to
 def test_only_allowed_ids_are_chosen(temperature: float) -> None:
     sampling = SamplingParams(temperature, 1.0, seed=3, allowed_token_ids=(4, 2, 4))
     sampler = Sampler(sampling, CPU)
-    drawn = {sampler.sample(torch.tensor([9.0, 8.0, 1.0, 7.0, 1.5])) for _ in range(100)}
+    drawn = {choose(torch.tensor([9.0, 8.0, 1.0, 7.0, 1.5]), sampler) for _ in range(100)}
     assert drawn == ({4} if temperature == 0 else {2, 4})
-    with pytest.raises(EngineError, match="no finite score"):
-        sampler.sample(torch.tensor([1.0, 1.0, -math.inf, 1.0, math.nan]))
+    assert choose(torch.tensor([1.0, 1.0, -math.inf, 1.0, math.nan]), sampler) is None
 
 
 def test_a_seed_repeats_and_another_differs() -> None:
@@ -72,7 +83,7 @@ def test_no_seed_differs_each_time_and_leaves_the_global_generator_alone() -> No
     state = torch.get_rng_state()
     logits = torch.zeros(10_000)
     first, second = (
-        Sampler(SamplingParams(temperature=1.0, top_p=1.0), CPU).sample(logits) for _ in "ab"
+        choose(logits, Sampler(SamplingParams(temperature=1.0, top_p=1.0), CPU)) for _ in "ab"
     )
     assert first != second
     assert torch.equal(state, torch.get_rng_state())
@@ -85,16 +96,43 @@ def test_no_seed_differs_each_time_and_leaves_the_global_generator_alone() -> No
     top_p=st.floats(0, 1, exclude_min=True),
     top_k=st.integers(0, 40),
 )
-def test_any_scores_give_an_id_with_a_finite_score_or_a_clear_error(
+def test_any_scores_give_an_id_with_a_finite_score_or_none(
     scores: list[float], temperature: float, top_p: float, top_k: int
 ) -> None:
     sampling = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=0)
     sampler = Sampler(sampling, CPU)
-    if not any(map(math.isfinite, scores)):
-        with pytest.raises(EngineError, match="no finite score"):
-            sampler.sample(torch.tensor(scores))
-    else:
-        assert math.isfinite(scores[sampler.sample(torch.tensor(scores))])
+    token_id = choose(torch.tensor(scores), sampler)
+    assert (token_id is None) == (not any(map(math.isfinite, scores)))
+    assert token_id is None or math.isfinite(scores[token_id])
+
+
+SAMPLINGS = st.builds(
+    SamplingParams,
+    temperature=st.sampled_from([0.0, 0.2, 1.0, 3.0]),
+    top_p=st.sampled_from([0.3, 0.9, 1.0]),
+    top_k=st.sampled_from([0, 0, 2, 600]),
+    seed=st.integers(0, 9),
+    allowed_token_ids=st.sampled_from([None, None, (1, 5, 9)]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(SAMPLINGS, min_size=1, max_size=6), st.sampled_from([12, 700, 3000]))
+def test_a_row_is_chosen_as_if_it_were_alone(samplings: list[SamplingParams], size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    steps = torch.randn(4, len(samplings), size, generator=generator)
+    steps[1, 0] = math.nan
+    together, alone = ([Sampler(each, CPU) for each in samplings] for _ in "ab")
+    for logits in steps:
+        expected = [choose(row, sampler) for row, sampler in zip(logits, alone, strict=True)]
+        assert choose_tokens(logits, together) == expected
+
+
+def test_more_candidates_are_looked_at_where_the_first_do_not_hold_the_mass() -> None:
+    drawn = draw(torch.zeros(40 * N_CANDIDATES), 50, temperature=1.0, top_p=0.9)
+    assert len(set(drawn)) > 40
+    by_k = draw(torch.zeros(40 * N_CANDIDATES), 50, temperature=1.0, top_k=30 * N_CANDIDATES)
+    assert len(set(by_k)) > 40
 
 
 @pytest.mark.parametrize(
