@@ -13,7 +13,7 @@ from antiphon.engine.model_runner import ModelRunner, Row
 from antiphon.engine.policy import PlaybackPolicy
 from antiphon.engine.sampling import choose_tokens
 from antiphon.engine.slot_pool import SlotPool
-from antiphon.engine.token_stream import Item
+from antiphon.engine.token_stream import Bell, Item
 from antiphon.engine.warm_up import WarmUp
 from antiphon.errors import AntiphonError, EngineError
 
@@ -51,6 +51,7 @@ class RunningBatch:
         self._on_end = on_end
         self._pool = SlotPool(runner.cache)
         self._running: list[Generation] = []
+        self._bell = Bell()
 
     def __len__(self) -> int:
         """Count the replies."""
@@ -148,8 +149,11 @@ class RunningBatch:
             return
         for generation, row in zip(generations, rows, strict=True):
             generation.has_run(row)
-        for generation, token_id in zip(generations, chosen, strict=False):
-            self._say(generation, token_id)
+        try:
+            for generation, token_id in zip(generations, chosen, strict=False):
+                self._say(generation, token_id)
+        finally:
+            self._bell.ring()
 
     def _compute(self, generations: Sequence[Generation], rows: Sequence[Row]) -> list[int | None]:
         """Run the model and choose a token for each row; none where a prompt goes on."""
@@ -168,7 +172,7 @@ class RunningBatch:
         self._policy.note_token(generation.progress, time.monotonic())
         self.generated_tokens += 1
         if chunk.finish_reason is None:
-            generation.request.outbox.put(chunk)
+            generation.request.outbox.put(chunk, self._bell)
         else:
             self._finish(generation, chunk)
 

@@ -7,7 +7,7 @@ told when the reader has caught up or nobody listens any more.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 
 from antiphon.engine.base import TokenChunk
@@ -21,6 +21,27 @@ BUFFER_SIZE = 256
 
 def do_nothing() -> None:
     """Serve as a listener where nobody needs to know."""
+
+
+class Bell:
+    """Wakes the readers of many outboxes: one call into each event loop, not one for each token."""
+
+    def __init__(self) -> None:
+        self._sleepers: dict[asyncio.AbstractEventLoop, list[Sleeper]] = {}
+
+    def add(self, loop: asyncio.AbstractEventLoop, sleeper: "Sleeper") -> None:
+        """Remember a reader that waits in `loop`."""
+        self._sleepers.setdefault(loop, []).append(sleeper)
+
+    def ring(self) -> None:
+        """Wake all that were remembered, from any thread."""
+        sleepers, self._sleepers = self._sleepers, {}
+        for loop, sleeping in sleepers.items():
+            try:
+                loop.call_soon_threadsafe(wake, [future for future, _ in sleeping])
+            except RuntimeError:  # the loop is closed: nobody will ever read this
+                for _, outbox in sleeping:
+                    outbox.cancel()
 
 
 class Outbox:
@@ -48,18 +69,21 @@ class Outbox:
         self.is_cancelled = True
         self._on_change()
 
-    def put(self, item: Item) -> None:
-        """Deliver a chunk or an error from any thread, without waiting."""
+    def put(self, item: Item, bell: Bell | None = None) -> None:
+        """Deliver a chunk or an error from any thread, without waiting.
+
+        With a `bell` its owner wakes the reader, by ringing it soon.
+        """
         with self._lock:
             self._items.append(item)
             waiter, self._waiter = self._waiter, None
         if waiter is None:
             return
         loop, future = waiter
-        try:
-            loop.call_soon_threadsafe(wake, future)
-        except RuntimeError:  # the loop is closed: nobody will ever read this
-            self.cancel()
+        ours = bell or Bell()
+        ours.add(loop, (future, self))
+        if bell is None:
+            ours.ring()
 
     async def get(self) -> Item:
         """Wait for the next chunk or error. One reader at a time."""
@@ -79,10 +103,15 @@ class Outbox:
         return item
 
 
-def wake(future: "asyncio.Future[None]") -> None:
-    """Let the reader go on, unless it was cancelled meanwhile."""
-    if not future.done():
-        future.set_result(None)
+Sleeper = tuple["asyncio.Future[None]", Outbox]
+"""What a reader waits for, and the outbox it reads."""
+
+
+def wake(futures: Sequence["asyncio.Future[None]"]) -> None:
+    """Let readers go on, except those that were cancelled meanwhile."""
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 class TokenStream(AsyncGenerator[TokenChunk, None]):
