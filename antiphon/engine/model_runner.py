@@ -13,11 +13,13 @@ from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.engine.attention import (
     ROW_MULTIPLE,
-    Reach,
+    Reaches,
     attend,
+    attend_at_once,
     find_reaches,
     pad_rows,
 )
+from antiphon.engine.cpu_threads import SMALL_MODEL, use_cores_here
 from antiphon.engine.slot_cache import CacheShape, SlotCache
 
 PREFILL_CHUNK = 512
@@ -52,14 +54,14 @@ class Batch:
         token_ids: (B, T).
         positions: Of each token in its conversation, (B, T).
         slots: Where each token's keys and values go, (B, T).
-        reaches: What each row may see; one for each row that is not padding.
+        reaches: What each row may see.
         last: Index of the last token of each row, (n_rows,), in the flattened batch.
     """
 
     token_ids: Tensor
     positions: Tensor
     slots: Tensor
-    reaches: tuple[Reach, ...]
+    reaches: Reaches
     last: Tensor
 
 
@@ -72,6 +74,7 @@ class ModelRunner:
         prefill_chunk: Most prompt tokens to run at once.
         decode_rows: Most replies to advance at once.
         cache: Keys and values.
+        attends_by_row: Whether attention is computed row by row, or at once as GPUs like it.
     """
 
     def __init__(self, model: GlmForCausalLM, n_slots: int, context_length: int) -> None:
@@ -90,11 +93,17 @@ class ModelRunner:
         self._dtype = shape.dtype
         self.device: torch.device = model.model.embed_tokens.weight.device
         self.vocab_size = int(model.config.vocab_size)
-        on_cpu = self.device.type == "cpu"
+        on_cpu = self.attends_by_row = self.device.type == "cpu"
         self.prefill_chunk = CPU_PREFILL_CHUNK if on_cpu else PREFILL_CHUNK
         self.decode_rows = CPU_DECODE_ROWS if on_cpu else DECODE_ROWS
         self.cache = SlotCache(shape, n_slots, self.device)
         self._cos, self._sin = rotary_tables(model, shape.capacity)
+
+    def adopt_thread(self) -> None:
+        """Set up the calling thread, the only one from now on, for running this model."""
+        n_weights = sum(weight.numel() for weight in self._model.parameters())
+        if self.device.type == "cpu" and n_weights < SMALL_MODEL:
+            use_cores_here(1)
 
     def warm_up(self) -> None:
         """Run once, so that the first request does not pay for what is set up on first use."""
@@ -170,7 +179,11 @@ class ModelRunner:
         slots, positions = batch.slots.flatten(), batch.positions.flatten()
         self.cache.write(number, slots, positions, rotate(keys, cos, sin), values)
         queries = rotate(queries, cos, sin).unflatten(0, batch.slots.shape)  # (B, T, H, head size)
-        mixed = attend(queries, self.cache.keys[number], self.cache.values[number], batch.reaches)
+        cached = self.cache.keys[number], self.cache.values[number]
+        if self.attends_by_row:
+            mixed = attend(queries, *cached, batch.reaches)
+        else:
+            mixed = attend_at_once(queries, *cached, batch.reaches, batch.slots[:, 0])
         return attention.o_proj(mixed.flatten(0, 1))
 
 

@@ -53,7 +53,9 @@ class Scheduler:
         self._reply_times: deque[float] = deque([DEFAULT_REPLY_S], maxlen=16)
         self._closed_because: str | None = None
         self._batch = RunningBatch(runner, policy, self._on_end)
-        self._thread = threading.Thread(target=self._work, name="antiphon-engine", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(runner,), name="antiphon-engine", daemon=True
+        )
         self._thread.start()
 
     def submit(self, request: Request) -> None:
@@ -136,10 +138,11 @@ class Scheduler:
             retry_after_s=retry_after_s,
         )
 
-    def _work(self) -> None:
+    def _work(self, runner: ModelRunner) -> None:
         """Step until closed; whatever happens, every stream gets its end."""
         last: TokenChunk | EngineError = TokenChunk((), "cancelled")
         try:
+            runner.adopt_thread()
             while self._wait_for_work():
                 self._step()
         except BaseException as error:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiphon.engine.attention import KEY_BLOCK, attend, find_reaches
+from antiphon.engine.attention import KEY_BLOCK, attend, attend_at_once, find_reaches
 
 CAPACITY = 5 * KEY_BLOCK
 SIZES = [(2, 2, 64), (2, 3, 16), (1, 16, 128), (2, 1, 8)]
@@ -69,3 +69,19 @@ def test_rows_do_not_see_each_other_and_padding_is_zero() -> None:
     )
     assert torch.equal(both[1:2], alone)
     assert not both[2:].any()
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("length", [1, 3])
+def test_all_rows_at_once_give_the_same(sizes: tuple[int, int, int], length: int) -> None:
+    queries, keys, values = random_states(*sizes)
+    starts, slots = (30, 700, KEY_BLOCK - length, 0), (1, 2, 0, 1)
+    positions = torch.stack([torch.arange(start, start + length) for start in starts])
+    batch = torch.stack([queries[0, start : start + length] for start in starts])
+    reaches = find_reaches(
+        slots[:3], [start + length for start in starts[:3]], positions, sizes[1], torch.float32
+    )  # the last row is padding
+    one_by_one = attend(batch, keys, values, reaches)
+    at_once = attend_at_once(batch, keys, values, reaches, torch.tensor(slots))
+    torch.testing.assert_close(at_once[:3], one_by_one[:3], atol=1e-5, rtol=1e-5)
+    assert at_once.isfinite().all()

@@ -42,6 +42,7 @@ def assert_same(ours: Tensor, expected: Tensor) -> None:
 def test_any_sequence_of_batches_equals_full_forward_passes(data: st.DataObject) -> None:
     """Prompts in chunks, single tokens of several slots at once, and rewinding, in any order."""
     runner = ModelRunner(tiny_model(), N_SLOTS, CONTEXT_LENGTH)
+    runner.attends_by_row = data.draw(st.booleans(), label="attends by row")
     stored: list[list[int]] = [[] for _ in range(N_SLOTS)]
     for _ in range(data.draw(st.integers(1, 6), label="steps")):
         slots = data.draw(st.permutations(range(N_SLOTS)), label="slots")
