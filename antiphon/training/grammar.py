@@ -17,7 +17,9 @@ MAX_COUNT_STEPS = 10
 MAX_REPEAT_WORDS = 5
 READING_WORDS = (6, 8)  # more than a phrase to repeat has, so that none is read as a whole
 MAX_RECITED_START = 80
-RECITED_COUNTS, RECITED_SUMS = 0.15, 0.25
+RECITED_COUNTS, RECITED_SUMS, RECITED_LISTS = 0.1, 0.2, 0.3
+LIST_WORDS = (2, 9)
+LISTED_NUMBERS = 0.7
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,28 @@ def recital(rng: random.Random) -> str:
         return free_count(rng, MAX_RECITED_START).answer
     if kind < RECITED_COUNTS + RECITED_SUMS:
         return draw(rng, "arithmetic").answer
+    if kind < RECITED_COUNTS + RECITED_SUMS + RECITED_LISTS:
+        return false_count(rng)
     return sentence(reading(rng))
+
+
+def false_count(rng: random.Random) -> str:
+    """Draw a text in the form of a count that is none: practice in saying what is written.
+
+    At most one of its two ends is a number, so no pair is practised that is kept for testing.
+    """
+    ends = [rng.choice(lexicon.REPEAT_WORDS), number_or_word(rng)]
+    rng.shuffle(ends)
+    items = [number_or_word(rng) for _ in range(rng.randint(*LIST_WORDS))]
+    return sentence(f"from {ends[0]} to {ends[1]}: {', '.join(items)}")
+
+
+def number_or_word(rng: random.Random) -> str:
+    """Draw a number, half of the time one that is counted to, or now and then a word to repeat."""
+    if rng.random() > LISTED_NUMBERS:
+        return rng.choice(lexicon.REPEAT_WORDS)
+    highest = rng.choice((MAX_COUNT_START + MAX_COUNT_STEPS, MAX_NUMBER))
+    return number_words(rng.randint(0, highest))
 
 
 # A list is drawn, then one of its words; the words to repeat are the hardest to hear.

@@ -27,6 +27,7 @@ TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 MAX_TYPED_COUNT_START = 80
 RECITED_COUNTS = 0.4
 RECITED_ROWS = 4
+SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
 Codes = npt.NDArray[np.int16]
 
@@ -251,6 +252,7 @@ class RowSource:
         self.order: list[Record] = []
         self.fillers = list(answers.values())
         self.texts = list(answers)
+        self.lists = [text for text in answers if ":" in text] or self.texts
 
     def next_record(self) -> Record:
         """The next question; in each round all come once, those of hard skills twice."""
@@ -307,7 +309,7 @@ class RowSource:
 
     def spoken(self) -> Segment:
         """An answer to put into sound."""
-        text = self.rng.choice(self.texts)
+        text = self.rng.choice(self.lists if self.rng.random() < SPOKEN_LISTS else self.texts)
         return self.builder.spoken(text, self.answers[text])
 
     def spoken_row(self) -> Row:
