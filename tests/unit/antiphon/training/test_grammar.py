@@ -1,6 +1,7 @@
 """The grammar's answers are right by independent arithmetic; nothing reserved is drawn to train."""
 
 import random
+import re
 
 import pytest
 
@@ -84,3 +85,27 @@ def test_reserved_voices_are_never_drawn():
     assert not drawn & set(voices.RESERVED_VOICES)
     assert not any(voice.endswith(("+f4", "+m5")) or "rms" in voice for voice in drawn)
     assert set(voices.training_voice_sample()) <= drawn
+
+
+def test_a_recital_never_says_what_is_reserved():
+    rng = random.Random(3)
+    n_counts = n_sums = 0
+    for text in (grammar.recital(rng) for _ in range(3000)):
+        if ends := re.match(r"from ([a-z ]+) to ([a-z ]+): ", text.lower()):
+            first, last = (WORDS.get(end) for end in ends.groups())
+            is_count = first is not None and last is not None
+            n_counts += is_count
+            assert not is_count or not grammar.is_reserved_count(first, last)
+        elif pair := re.match(r"([a-z ]+) (?:plus|minus) ([a-z ]+) is ", text.lower()):
+            n_sums += 1
+            assert not grammar.is_reserved_pair(*(WORDS[number] for number in pair.groups()))
+        else:
+            assert len(text.split()) > grammar.MAX_REPEAT_WORDS
+    assert min(n_counts, n_sums) > 100
+
+
+def test_a_false_count_has_at_most_one_number_at_its_ends():
+    rng = random.Random(4)
+    for _ in range(500):
+        ends = re.match("from (.*) to (.*): ", grammar.false_count(rng).lower()).groups()
+        assert sum(end in WORDS for end in ends) <= 1
