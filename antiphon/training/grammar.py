@@ -17,7 +17,6 @@ MAX_COUNT_STEPS = 10
 MAX_REPEAT_WORDS = 5
 READING_WORDS = (6, 8)  # more than a phrase to repeat has, so that none is read as a whole
 MAX_RECITED_START = 80
-RECITED_COUNTS, RECITED_SUMS, RECITED_LISTS = 0.1, 0.2, 0.3
 LIST_WORDS = (2, 9)
 LISTED_NUMBERS = 0.7
 
@@ -181,14 +180,7 @@ def free_count(rng: random.Random, max_start: int) -> Exchange:
 
 def recital(rng: random.Random) -> str:
     """Draw a text that the assistant says without being asked: practice in speaking alone."""
-    kind = rng.random()
-    if kind < RECITED_COUNTS:
-        return free_count(rng, MAX_RECITED_START).answer
-    if kind < RECITED_COUNTS + RECITED_SUMS:
-        return draw(rng, "arithmetic").answer
-    if kind < RECITED_COUNTS + RECITED_SUMS + RECITED_LISTS:
-        return false_count(rng)
-    return sentence(reading(rng))
+    return rng.choices(list(RECITALS), list(RECITALS.values()))[0](rng)
 
 
 def false_count(rng: random.Random) -> str:
@@ -202,6 +194,14 @@ def false_count(rng: random.Random) -> str:
     return sentence(f"from {ends[0]} to {ends[1]}: {', '.join(items)}")
 
 
+def false_sum(rng: random.Random) -> str:
+    """Draw a text in the form of a sum that is none: one of what is added is no number."""
+    terms = [rng.choice(lexicon.REPEAT_WORDS), number_words(rng.randint(0, MAX_NUMBER))]
+    rng.shuffle(terms)
+    result = number_words(rng.randint(0, MAX_NUMBER))
+    return sentence(f"{terms[0]} {rng.choice(('plus', 'minus'))} {terms[1]} is {result}")
+
+
 def number_or_word(rng: random.Random) -> str:
     """Draw a number, half of the time one that is counted to, or now and then a word to repeat."""
     if rng.random() > LISTED_NUMBERS:
@@ -209,6 +209,14 @@ def number_or_word(rng: random.Random) -> str:
     highest = rng.choice((MAX_COUNT_START + MAX_COUNT_STEPS, MAX_NUMBER))
     return number_words(rng.randint(0, highest))
 
+
+RECITALS: dict[Callable[[random.Random], str], float] = {
+    false_count: 0.25,
+    false_sum: 0.15,
+    lambda rng: free_count(rng, MAX_RECITED_START).answer: 0.1,
+    lambda rng: draw(rng, "arithmetic").answer: 0.15,
+    lambda rng: sentence(reading(rng)): 0.35,
+}
 
 # A list is drawn, then one of its words; the words to repeat are the hardest to hear.
 READING_LISTS: tuple[tuple[str, ...], ...] = (

@@ -51,7 +51,7 @@ class DataTaskConfig:
     n_questions: int = 14_000
     n_readings: int = 6_000
     n_answers: int = 12_000
-    n_recitals: int = 8_000
+    n_recitals: int = 9_500
     n_validation: int = 400
     n_workers: int = 2
     seed: int = 1
