@@ -116,8 +116,8 @@ def choose_tokens(logits: Tensor, samplers: Sequence[Sampler]) -> list[int | Non
 
 def move(settings: Tensor, device: torch.device) -> Tensor:
     """Bring a small tensor to the device without waiting for what the device is doing."""
-    if device.type != "cuda":
-        return settings.to(device)
+    if device.type == "cpu":
+        return settings
     return settings.pin_memory().to(device, non_blocking=True)
 
 
