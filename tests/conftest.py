@@ -44,10 +44,13 @@ def repo_root() -> Path:
 @pytest.fixture(scope="session")
 def parity_dir() -> Path:
     """Folder of the reference numbers; tests that need it are skipped where it is not."""
-    folder = Path(os.environ.get("ANTIPHON_PARITY", REPOSITORY.parent / "shared" / "parity"))
-    if not folder.is_dir():
-        pytest.skip(f"{PARITY_KIT}: no folder {folder} (set ANTIPHON_PARITY)")
-    return folder
+    named = os.environ.get("ANTIPHON_PARITY")
+    folder = Path(named or REPOSITORY.parent / "shared" / "parity")
+    if folder.is_dir():
+        return folder
+    if named:
+        pytest.fail(f"ANTIPHON_PARITY names {folder}, which is no folder")
+    pytest.skip(f"{PARITY_KIT}: no folder {folder} (set ANTIPHON_PARITY)")
 
 
 @pytest.fixture(scope="session")
