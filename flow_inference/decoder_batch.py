@@ -94,9 +94,9 @@ class DecoderBatch:
         if not windows:
             return [None] * len(group)
         speakers = torch.cat([run.speaker for run in group])
-        flow, n_timesteps = self._decoder.flow, self._decoder.n_timesteps
+        flow, solving = self._decoder.flow, self._decoder.solving
         try:
-            return decode_windows(flow, windows, speakers, n_timesteps)
+            return decode_windows(flow, windows, speakers, solving)
         except Exception as error:
             if len(group) == 1:
                 return [error]

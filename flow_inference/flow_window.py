@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from cosyvoice.utils.mask import make_valid_mask
 
 
@@ -33,7 +34,7 @@ class Window:
 
 @torch.no_grad()
 def decode_windows(
-    flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, n_timesteps: int
+    flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, solving: Solving
 ) -> list[Tensor]:
     """Solve the flow for windows of any lengths as one batch, with guidance in the same batch.
 
@@ -43,7 +44,7 @@ def decode_windows(
         flow: The model.
         windows: At least one; the shorter ones are padded, and padding is hidden from all others.
         embedding: (B, spk_embed_dim) speaker vectors; their device is where to compute.
-        n_timesteps: Euler steps.
+        solving: How the flow is solved.
 
     Returns:
         For each window the mel after its prompt, (80, n_frames - prompt frames), on the CPU.
@@ -58,7 +59,7 @@ def decode_windows(
         mask=mask,
         spks=flow.spk_embed_affine_layer(functional.normalize(embedding, dim=1)),
         cond=_fill([window.prompt_mel for window in windows], n_frames).to(device),
-        n_timesteps=n_timesteps,
+        n_timesteps=solving,
         noise=_fill([window.noise for window in windows], n_frames).to(device),
     ).cpu()
     return [

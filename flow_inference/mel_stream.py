@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from flow_inference.block_schedule import StreamOptions
 from flow_inference.crossfade import FrameClock, crossfade
 from flow_inference.flow_window import Window, decode_windows
@@ -33,15 +34,15 @@ class WindowDecoder(Protocol):
 class FlowWindow:
     """A `WindowDecoder` around the flow model, for one voice."""
 
-    def __init__(self, flow: MaskedDiffWithXvec, embedding: Tensor, n_timesteps: int) -> None:
-        self.flow, self.embedding, self.n_timesteps = flow, embedding, n_timesteps
+    def __init__(self, flow: MaskedDiffWithXvec, embedding: Tensor, solving: Solving) -> None:
+        self.flow, self.embedding, self.solving = flow, embedding, solving
 
     def __call__(
         self, tokens: list[int], n_frames: int, prompt_mel: Tensor, noise: Tensor
     ) -> Tensor:
         """See `WindowDecoder`."""
         window = Window(tokens, n_frames, prompt_mel, noise)
-        return decode_windows(self.flow, [window], self.embedding, self.n_timesteps)[0]
+        return decode_windows(self.flow, [window], self.embedding, self.solving)[0]
 
 
 class MelStream:

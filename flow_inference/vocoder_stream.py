@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from cosyvoice.hifigan.frame_span import FrameSpan
 from cosyvoice.hifigan.generator import HiFTGenerator
 from cosyvoice.hifigan.source import SourceDraws
 
@@ -86,9 +87,8 @@ class VocoderStream:
         low, high = first - self._origin, n_source - self._origin
         mel = self._mel[:, :, low:high].to(self._device)
         source = self._source[:, :, low * self._hop : high * self._hop].to(self._device)
-        waveform = self._hift.decode(mel, source)[0].float().cpu()
-        start, stop = (self._n_emitted - first) * self._hop, (n_final - first) * self._hop
-        return waveform[start:stop].clone()
+        kept = FrameSpan(self._n_emitted - first, n_final - first)
+        return self._hift.decode(mel, source, kept)[0].float().cpu().clone()
 
     def _forget(self) -> None:
         """Drop what no later sample depends on."""

@@ -13,6 +13,7 @@ from antiphon.bench.options import option
 from antiphon.bench.parts import CLIP_RATE, Parts
 from antiphon.bench.report import Cell, Figure, Report, Table, ratio
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, BlockSchedule, StreamOptions
 from flow_inference.flow_window import Window, decode_windows
 from flow_inference.mel_stream import FlowWindow, MelStream
@@ -22,9 +23,9 @@ WHOLE = 100_000
 
 WHAT = (
     "Seconds a block, mel only. Batches: windows of random tokens, half of each known; the "
-    "baseline runs one after another, guidance in a pass of its own. Context: replies made of "
-    "the speech tokens of the questions, against the same blocks with the whole past; L1 is of the "
-    "log-mel."
+    "baseline runs one after another, 10 steps, guidance in a pass of its own. Context: replies "
+    "made of the speech tokens of the questions, against the same blocks with the whole past; L1 "
+    "is of the log-mel."
 )
 BATCH_COLUMNS = ("tokens", "batch", "antiphon", "one at a time", "baseline", "baseline / antiphon")
 CONTEXT_COLUMNS = ("context tokens", "mel L1", "last block s", "whole past / this")
@@ -90,17 +91,17 @@ def speaker_of(decoder: AudioDecoder, n: int) -> Tensor:
 def batch_cost(decoder: AudioDecoder, n_tokens: int, n_windows: int, rounds: int) -> BatchCost:
     """Decode as many windows in three ways."""
     windows = [draw_window(decoder, n_tokens, seed) for seed in range(n_windows)]
-    steps, slow = decoder.n_timesteps, in_two_passes(decoder.flow)
+    solving, slow = decoder.solving, in_two_passes(decoder.flow)
 
-    def one_by_one(flow: MaskedDiffWithXvec) -> None:
+    def one_by_one(flow: MaskedDiffWithXvec, solving: Solving) -> None:
         for window in windows:
-            decode_windows(flow, [window], speaker_of(decoder, 1), steps)
+            decode_windows(flow, [window], speaker_of(decoder, 1), solving)
 
     speakers = speaker_of(decoder, n_windows)
     costs = [
-        fastest(lambda: decode_windows(decoder.flow, windows, speakers, steps), rounds),
-        fastest(lambda: one_by_one(decoder.flow), rounds),
-        fastest(lambda: one_by_one(slow), rounds),
+        fastest(lambda: decode_windows(decoder.flow, windows, speakers, solving), rounds),
+        fastest(lambda: one_by_one(decoder.flow, solving), rounds),
+        fastest(lambda: one_by_one(slow, Solving()), rounds),
     ]
     return BatchCost(*(cost / n_windows for cost in costs))
 
@@ -108,7 +109,7 @@ def batch_cost(decoder: AudioDecoder, n_tokens: int, n_windows: int, rounds: int
 def speak(decoder: AudioDecoder, tokens: list[int], context: int) -> Spoken:
     """Decode a reply with the default blocks; its last block is one of the largest."""
     options = StreamOptions(BlockSchedule(), context_tokens=context)
-    window = FlowWindow(decoder.flow, speaker_of(decoder, 1), decoder.n_timesteps)
+    window = FlowWindow(decoder.flow, speaker_of(decoder, 1), decoder.solving)
     stream = MelStream(window, options, decoder.clock, seed=0)
     n_last = min(len(tokens) // 2, options.schedule.sizes[-1])
     found = [*stream.push(tokens[:-n_last])]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosyvoice.utils.mask import make_valid_mask
-from matcha.models.components.decoder import MaskedGroupNorm, apply_mask
+from matcha.models.components.decoder import MaskedGroupNorm, Mish, apply_mask
 
 
 def stretch(x: Tensor, x_lens: Tensor, y_lens: Tensor, n_frames: int) -> Tensor:
@@ -49,7 +49,7 @@ class InterpolateRegulator(nn.Module):
         layers: list[nn.Module] = []
         for _ in sampling_ratios:
             convolution = nn.Conv1d(channels, channels, 3, padding=1)
-            layers += [convolution, MaskedGroupNorm(groups, channels), nn.Mish()]
+            layers += [convolution, MaskedGroupNorm(groups, channels), Mish()]
         layers.append(nn.Conv1d(channels, out_channels or channels, 1))
         self.model = nn.Sequential(*layers)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, DecoderStream, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.flow_window import Window, decode_windows
@@ -23,7 +24,7 @@ MANY = BatchOptions(max_frames=10_000, bucket_frames=10_000)
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 def draw_tokens(n_tokens: int, seed: int = 0) -> list[int]:
@@ -131,11 +132,11 @@ def test_what_fails_together_is_tried_one_by_one(
     """The one whose tokens start with 9 fails; the others are heard as alone."""
 
     def picky(
-        flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, n_timesteps: int
+        flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, solving: Solving
     ) -> list[Tensor]:
         if any(window.tokens[0] == 9 for window in windows):
             raise RuntimeError("a nine")
-        return decode_windows(flow, windows, embedding, n_timesteps)
+        return decode_windows(flow, windows, embedding, solving)
 
     replies = [[1] * 10, [9] * 10, [2] * 10]
     expected = [decoder.open_stream().push(reply) for reply in replies]

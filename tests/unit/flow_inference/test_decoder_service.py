@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import EngineError, PromptError
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.decoder_service import DecoderService
@@ -23,7 +24,7 @@ WAIT_S = 60.0
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from antiphon.errors import AntiphonError, CheckpointError, ConfigError, EngineError, PromptError
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, BlockSchedule, StreamOptions
 
 
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 def draw_tokens(n_tokens: int) -> list[int]:

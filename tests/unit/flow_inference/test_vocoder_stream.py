@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
+from cosyvoice.hifigan.frame_span import FrameSpan
 from cosyvoice.hifigan.generator import HiFTGenerator
 from flow_inference.vocoder_stream import VocoderStream
 
@@ -51,6 +52,19 @@ def in_pieces(hift: HiFTGenerator, mel: Tensor, sizes: list[int]) -> Tensor:
         found.append(stream.push(mel[:, start : start + size]))
         start = min(start + size, mel.shape[1])
     return torch.cat([*found, stream.push(mel[:, start:], is_last=True)])
+
+
+@given(st.integers(1, 60), st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_part_is_cut_out_of_the_whole(
+    hift: HiFTGenerator, n_frames: int, data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, n_frames - 1))
+    kept = FrameSpan(start, data.draw(st.integers(start + 1, n_frames)))
+    mel = draw_mel(n_frames)[None]
+    source = hift.source(hift.predict_f0(mel), generator=torch.Generator().manual_seed(1))
+    whole, part = hift.decode(mel, source), hift.decode(mel, source, kept)
+    assert torch.allclose(part, FrameSpan(0, n_frames).cut(whole, kept, hift.hop_length), atol=1e-5)
 
 
 def test_context_of_the_official_shape() -> None:

@@ -15,6 +15,7 @@ from antiphon.dialogue.session import Session
 from antiphon.dialogue.sound import Sound
 from antiphon.dialogue.turn_pipeline import TurnOptions, TurnPipeline
 from antiphon.errors import EngineError
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, BatchOptions, DecoderService
 from tests.dialogue_fakes import ByteTokenizer, FakeDecoder, FakeEngine, FakeSpeechTokenizer
 from tests.tiny_glm import wait_until
@@ -26,7 +27,7 @@ ENDING = 263
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 @pytest.fixture
