@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 CPU_FRAMES = 700
 DEVICE_FRAMES = 16_000
+DEVICE_FRAME_STEP = 32
 """Mel frames in one batch. A full block has 690 and keeps a CPU busy by itself."""
 
 
@@ -28,16 +29,20 @@ class BatchOptions:
             leaves it to the device.
         bucket_frames: Blocks go together if their frames, divided by this, are the same whole
             number: so much padding at most.
+        frame_step: Batches are padded to a multiple of so many frames, so that a device meets few
+            shapes. None leaves it to the device.
     """
 
     max_frames: int | None = None
     bucket_frames: int = 100
+    frame_step: int | None = None
 
     def __post_init__(self) -> None:
-        if self.bucket_frames < 1 or (self.max_frames is not None and self.max_frames < 1):
+        values = (self.max_frames, self.bucket_frames, self.frame_step)
+        if any(value is not None and value < 1 for value in values):
             raise ConfigError(
-                f"max_frames {self.max_frames}, bucket_frames {self.bucket_frames}; expected at "
-                "least 1"
+                f"max_frames {self.max_frames}, bucket_frames {self.bucket_frames}, frame_step "
+                f"{self.frame_step}; expected at least 1"
             )
 
 
@@ -47,8 +52,9 @@ class DecoderBatch:
     def __init__(self, decoder: AudioDecoder, options: BatchOptions | None = None) -> None:
         self._decoder = decoder
         self._options = options or BatchOptions()
-        default = CPU_FRAMES if torch.device(decoder.device).type == "cpu" else DEVICE_FRAMES
-        self._max_frames = self._options.max_frames or default
+        is_cpu = torch.device(decoder.device).type == "cpu"
+        self._max_frames = self._options.max_frames or (CPU_FRAMES if is_cpu else DEVICE_FRAMES)
+        self._frame_step = self._options.frame_step or (1 if is_cpu else DEVICE_FRAME_STEP)
         self._waiting: dict[BlockRun, float] = {}
 
     def __len__(self) -> int:
@@ -96,7 +102,7 @@ class DecoderBatch:
         speakers = torch.cat([run.speaker for run in group])
         flow, solving = self._decoder.flow, self._decoder.solving
         try:
-            return decode_windows(flow, windows, speakers, solving)
+            return decode_windows(flow, windows, speakers, solving, self._frame_step)
         except Exception as error:
             if len(group) == 1:
                 return [error]

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from antiphon.errors import ConfigError
 
 EULER, MIDPOINT = "euler", "midpoint"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MAX_STEPS = 1000
 
 
@@ -16,6 +19,8 @@ class Solving:
         n_timesteps: Steps from noise to mel.
         guided_steps: Steps at the beginning that are guided, each at twice the cost; None for all.
         solver: "euler", or "midpoint" at twice the cost a step.
+        dtype: Number format of products and convolutions, "float32" or "bfloat16". The second does
+            not keep a reply the same whatever is decoded beside it.
 
     Raises:
         ConfigError: If a number is out of range or the solver is another one.
@@ -24,6 +29,7 @@ class Solving:
     n_timesteps: int = 10
     guided_steps: int | None = None
     solver: str = EULER
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if not _is_count(self.n_timesteps) or not 1 <= self.n_timesteps <= MAX_STEPS:
@@ -40,6 +46,16 @@ class Solving:
             raise ConfigError(
                 f"solver {self.solver!r} is not supported; expected {EULER!r} or {MIDPOINT!r}"
             )
+
+        if self.dtype not in DTYPES:
+            raise ConfigError(
+                f"dtype {self.dtype!r} is not supported; expected {' or '.join(DTYPES)}"
+            )
+
+    def number_format(self, device: torch.device) -> torch.autocast:
+        """Compute in `dtype` in this thread for as long as the context is entered."""
+        dtype = DTYPES[self.dtype]
+        return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
 
     def is_guided(self, step: int) -> bool:
         """Tell whether step `step`, counted from 0, is guided."""

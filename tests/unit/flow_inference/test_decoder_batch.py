@@ -68,7 +68,9 @@ def begin(streams: list[DecoderStream], parts: Sequence[list[int]]) -> list[Bloc
 
 @given(
     st.lists(st.tuples(st.integers(0, 35), st.integers(0, 25)), min_size=2, max_size=3),
-    st.sampled_from([MANY, BatchOptions(), BatchOptions(bucket_frames=1)]),
+    st.sampled_from(
+        [MANY, BatchOptions(), BatchOptions(bucket_frames=1), BatchOptions(frame_step=32)]
+    ),
 )
 @settings(max_examples=8, deadline=None)
 def test_a_reply_sounds_as_alone(
@@ -132,11 +134,15 @@ def test_what_fails_together_is_tried_one_by_one(
     """The one whose tokens start with 9 fails; the others are heard as alone."""
 
     def picky(
-        flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, solving: Solving
+        flow: MaskedDiffWithXvec,
+        windows: Sequence[Window],
+        embedding: Tensor,
+        solving: Solving,
+        frame_step: int,
     ) -> list[Tensor]:
         if any(window.tokens[0] == 9 for window in windows):
             raise RuntimeError("a nine")
-        return decode_windows(flow, windows, embedding, solving)
+        return decode_windows(flow, windows, embedding, solving, frame_step)
 
     replies = [[1] * 10, [9] * 10, [2] * 10]
     expected = [decoder.open_stream().push(reply) for reply in replies]
@@ -181,7 +187,7 @@ def test_who_waited_longest_comes_first(decoder: AudioDecoder) -> None:
     assert len(batch) == 0
 
 
-@pytest.mark.parametrize("sizes", [{"max_frames": 0}, {"bucket_frames": 0}])
+@pytest.mark.parametrize("sizes", [{"max_frames": 0}, {"bucket_frames": 0}, {"frame_step": 0}])
 def test_impossible_options_are_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         BatchOptions(**sizes)

@@ -51,14 +51,14 @@ class MaskedGroupNorm(nn.GroupNorm):
         """Normalise (B, C, T) by its frames where `mask` (B, 1, T) is 1."""
         if mask is None:
             return super().forward(x)
-        grouped = x.view(x.shape[0], self.num_groups, -1, x.shape[2])  # (B, G, C / G, T)
-        weight = mask.unsqueeze(1).to(x.dtype)  # (B, 1, 1, T)
+        grouped = x.float().view(x.shape[0], self.num_groups, -1, x.shape[2])  # (B, G, C / G, T)
+        weight = mask.unsqueeze(1).float()  # (B, 1, 1, T)
         count = weight.sum(-1, keepdim=True) * grouped.shape[2]
         mean = (grouped * weight).sum((2, 3), keepdim=True) / count
         centred = grouped - mean
         variance = (centred.square() * weight).sum((2, 3), keepdim=True) / count
         normal = (centred * torch.rsqrt(variance + self.eps)).flatten(1, 2)  # (B, C, T)
-        return normal * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+        return (normal * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)).to(x.dtype)
 
 
 class Mish(nn.Mish):
