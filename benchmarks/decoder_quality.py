@@ -145,7 +145,7 @@ def main() -> None:
     reference = decode(decoder, answers, PUBLISHED)
     rows = []
     for way in WAYS:
-        got = decode(decoder, answers, way)
+        got = reference if way == PUBLISHED else decode(decoder, answers, way)
         rows.append(
             asdict(replace(way, guided_steps=sum(map(way.is_guided, range(way.n_timesteps)))))
             | {

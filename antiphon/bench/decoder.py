@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -13,7 +14,7 @@ from antiphon.bench.options import option
 from antiphon.bench.parts import CLIP_RATE, Parts
 from antiphon.bench.report import Cell, Figure, Report, Table, ratio
 from cosyvoice.flow.flow import MaskedDiffWithXvec
-from cosyvoice.flow.solving import Solving
+from cosyvoice.flow.solving import DTYPES, Solving
 from flow_inference import AudioDecoder, BlockSchedule, StreamOptions
 from flow_inference.flow_window import Window, decode_windows
 from flow_inference.mel_stream import FlowWindow, MelStream
@@ -28,6 +29,8 @@ WHAT = (
     "is of the log-mel."
 )
 BATCH_COLUMNS = ("tokens", "batch", "antiphon", "one at a time", "baseline", "baseline / antiphon")
+FORMAT_COLUMNS = ("number format", "batch", "seconds a block", "mel L1", "float32 / this")
+FORMAT_TOKENS = 30
 CONTEXT_COLUMNS = ("context tokens", "mel L1", "last block s", "whole past / this")
 
 
@@ -155,6 +158,24 @@ def batch_rows(parts: Parts, options: Options) -> list[tuple[Cell, ...]]:
     return rows
 
 
+def format_rows(parts: Parts, options: Options) -> list[tuple[Cell, ...]]:
+    """Measure the number formats that the flow can be solved in, against the first."""
+    decoder, n_windows = parts.decoder, options.batches[-1]
+    windows = [draw_window(decoder, FORMAT_TOKENS, seed) for seed in range(n_windows)]
+    speakers = speaker_of(decoder, n_windows)
+    rows: list[tuple[Cell, ...]] = []
+    exact: list[Tensor] = []
+    exact_s = 0.0
+    for dtype in DTYPES:
+        solving = replace(decoder.solving, dtype=dtype)
+        solve = partial(decode_windows, decoder.flow, windows, speakers, solving)
+        cost_s, mels = fastest(solve, options.rounds) / n_windows, solve()
+        exact, exact_s = exact or mels, exact_s or cost_s
+        error = fmean(float((a - b).abs().mean()) for a, b in zip(mels, exact, strict=True))
+        rows.append((dtype, n_windows, cost_s, round(error, 4), ratio(cost_s, exact_s)))
+    return rows
+
+
 def lines_of(rows: Sequence[tuple[Cell, ...]]) -> dict[str, list[tuple[float, float]]]:
     """Draw the batched cost over the size of the batch."""
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -174,6 +195,7 @@ async def measure(parts: Parts, options: Options) -> Report:
         (
             Table("batches, seconds a block", BATCH_COLUMNS, tuple(batches)),
             Table("context", CONTEXT_COLUMNS, tuple(contexts)),
+            Table("number formats", FORMAT_COLUMNS, tuple(format_rows(parts, options))),
         ),
         (figure,),
     )

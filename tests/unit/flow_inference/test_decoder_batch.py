@@ -19,6 +19,7 @@ from flow_inference.flow_window import Window, decode_windows
 from flow_inference.stream import BlockRun
 
 MANY = BatchOptions(max_frames=10_000, bucket_frames=10_000)
+SPOKEN_TOGETHER = BatchOptions(max_frames=10_000, bucket_frames=10_000, max_voices=8)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,13 @@ def begin(streams: list[DecoderStream], parts: Sequence[list[int]]) -> list[Bloc
 @given(
     st.lists(st.tuples(st.integers(0, 35), st.integers(0, 25)), min_size=2, max_size=3),
     st.sampled_from(
-        [MANY, BatchOptions(), BatchOptions(bucket_frames=1), BatchOptions(frame_step=32)]
+        [
+            MANY,
+            BatchOptions(),
+            BatchOptions(bucket_frames=1),
+            BatchOptions(frame_step=32),
+            SPOKEN_TOGETHER,
+        ]
     ),
 )
 @settings(max_examples=8, deadline=None)
@@ -163,7 +170,7 @@ def test_a_reply_that_cannot_be_spoken_fails_alone(
         raise RuntimeError("no voice left")
 
     runs = begin([decoder.open_stream() for _ in range(2)], [[1] * 10] * 2)
-    monkeypatch.setattr(runs[0], "accept", broken)
+    monkeypatch.setattr(runs[0], "take", broken)
     found = dict(DecoderBatch(decoder).decode(runs))
     assert str(found[runs[0]]) == "no voice left"
     assert isinstance(found[runs[1]], Tensor)
@@ -187,7 +194,9 @@ def test_who_waited_longest_comes_first(decoder: AudioDecoder) -> None:
     assert len(batch) == 0
 
 
-@pytest.mark.parametrize("sizes", [{"max_frames": 0}, {"bucket_frames": 0}, {"frame_step": 0}])
+@pytest.mark.parametrize(
+    "sizes", [{"max_frames": 0}, {"bucket_frames": 0}, {"frame_step": 0}, {"max_voices": 0}]
+)
 def test_impossible_options_are_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         BatchOptions(**sizes)

@@ -9,7 +9,7 @@ from torch import Tensor
 from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
 from cosyvoice.hifigan.frame_span import FrameSpan
 from cosyvoice.hifigan.generator import HiFTGenerator
-from flow_inference.vocoder_stream import VocoderStream
+from flow_inference.vocoder_stream import VocoderStream, push_together
 
 SHAPES = {
     "official": {"upsample_rates": (8, 8), "upsample_kernel_sizes": (16, 16)},
@@ -65,6 +65,30 @@ def test_a_part_is_cut_out_of_the_whole(
     source = hift.source(hift.predict_f0(mel), generator=torch.Generator().manual_seed(1))
     whole, part = hift.decode(mel, source), hift.decode(mel, source, kept)
     assert torch.allclose(part, FrameSpan(0, n_frames).cut(whole, kept, hift.hop_length), atol=1e-5)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 60), min_size=2, max_size=2), st.booleans()),
+        min_size=2,
+        max_size=4,
+    )
+)
+@settings(max_examples=20, deadline=None)
+def test_many_at_once_are_as_one_by_one(
+    hift: HiFTGenerator, replies: list[tuple[list[int], bool]]
+) -> None:
+    mels = [[draw_mel(n) for n in sizes] for sizes, _ in replies]
+    together = [VocoderStream(hift, seed) for seed in range(len(replies))]
+    alone = [VocoderStream(hift, seed) for seed in range(len(replies))]
+    for part in range(2):
+        are_last = [ends and part == 1 for _, ends in replies]
+        pushed = [mel[part] for mel in mels]
+        found = push_together(together, pushed, are_last)
+        for stream, mel, is_last, sound in zip(alone, pushed, are_last, found, strict=True):
+            wanted = stream.push(mel, is_last)
+            assert sound.shape == wanted.shape
+            assert torch.allclose(sound, wanted, atol=1e-4)
 
 
 def test_context_of_the_official_shape() -> None:
