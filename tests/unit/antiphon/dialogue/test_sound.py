@@ -92,7 +92,7 @@ def test_a_reply_alone_is_decoded_block_by_block(service, pipeline, monkeypatch)
     sizes = count_groups(service, monkeypatch)
     events = run(ask(pipeline, seed=1))
     chunks = [event for event in events if isinstance(event, AudioChunk)]
-    assert sizes == [1] * len(chunks) == [1, 1, 1]  # blocks of 10 and 10, the rest at the end
+    assert sizes == [1] * len(chunks) == [1] * 4  # blocks of 10, 10 and 20, the rest at the end
     assert [code for chunk in chunks for code in chunk.speech_tokens] == SPOKEN
 
 
