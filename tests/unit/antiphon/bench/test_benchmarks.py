@@ -101,12 +101,12 @@ def test_later_turns_have_only_new_tokens_to_run(reports):
 
 def test_long_replies_come_in_the_blocks_of_each_side(reports):
     report = reports["long"]
-    assert [row["tokens"] for row in table(report, 1)] == [10, 20, 30, 50]
+    assert [row["tokens"] for row in table(report, 1)] == [10, 10, 20, 30]
     assert [row["tokens"] for row in table(report, 2)] == [25]
     assert [row["ends after s"] for row in table(report, 3)] == [2.0]
     ours = table(report)[0]
     assert (ours["early block"], ours["late block"]) == (2, 4)
-    assert table(report, 1)[-1]["ends after s"] == pytest.approx(110 * 0.08)
+    assert table(report, 1)[-1]["ends after s"] == pytest.approx(70 * 0.08)
 
 
 def test_blocks_are_compared_at_the_same_second():
