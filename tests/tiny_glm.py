@@ -38,14 +38,17 @@ def make_tiny_glm(seed: int = 0) -> GlmForCausalLM:
     return model.eval()
 
 
-def make_engine(max_concurrent: int = 4, max_queue: int = 8) -> LocalEngine:
+def make_engine(
+    max_concurrent: int = 4, max_queue: int = 8, attention: str = "auto", device: str = "cpu"
+) -> LocalEngine:
     """Build an engine on the tiny model; close it after use."""
     return LocalEngine(
-        make_tiny_glm(),
+        make_tiny_glm().to(device),
         vocab_size=VOCAB_SIZE,
         context_length=CONTEXT_LENGTH,
         max_concurrent=max_concurrent,
         max_queue=max_queue,
+        attention=attention,
     )
 
 
