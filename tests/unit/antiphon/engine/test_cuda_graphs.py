@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from antiphon.engine.base import SamplingParams
 from antiphon.engine.local_engine import LocalEngine
-from antiphon.engine.quantization import load_arguments, quantize_linear
+from tests.conftest import NO_CUDA
 from tests.engine_bench import count_slots_in_use, random_prompt, run_with_engine
 from tests.static_bench import Pair, decode_at_random, random_sampling
-from tests.tiny_glm import GREEDY, VOCAB_SIZE, collect, make_tiny_glm
+from tests.tiny_glm import GREEDY, collect, make_small_glm, say_twice
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA),
 ]
 GPU = "cuda"
 
@@ -58,26 +57,4 @@ def test_the_engine_says_the_same_in_any_company_late_or_not() -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8", "int4"])
 def test_small_number_formats_run_through_the_same_loop(dtype: str) -> None:
-    arguments = load_arguments(dtype)
-    model = make_tiny_glm().to(torch.bfloat16)
-    if arguments.quantization is not None:
-        for layer in model.model.layers:
-            down = layer.mlp.down_proj
-            wide = torch.nn.functional.pad(down.weight.data, (0, 16))  # rows of whole blocks
-            assert wide.shape[1] % 64 == 0
-            gate_up = layer.mlp.gate_up_proj
-            gate_up.weight.data = torch.nn.functional.pad(
-                gate_up.weight.data.unflatten(0, (2, -1)), (0, 0, 0, 16)
-            ).flatten(0, 1)
-            layer.mlp.down_proj = quantize_linear(down, wide, arguments, GPU)
-    model = model.to(GPU)
-
-    async def body() -> None:
-        engine = LocalEngine(model, vocab_size=VOCAB_SIZE, context_length=128)
-        sampling = SamplingParams(temperature=1.0, top_p=0.9, seed=1, max_new_tokens=20)
-        replies = [await collect(engine.generate([1, 2, 3], sampling)) for _ in range(2)]
-        await engine.close()
-        assert replies[0] == replies[1]
-        assert len(replies[0][0]) == 20
-
-    asyncio.run(body())
+    asyncio.run(say_twice(make_small_glm(dtype, GPU)))

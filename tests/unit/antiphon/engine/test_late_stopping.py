@@ -26,7 +26,15 @@ from tests.engine_bench import (
     slow_model,
 )
 from tests.static_bench import random_sampling
-from tests.tiny_glm import CONTEXT_LENGTH, GREEDY, collect, make_engine, wait_until
+from tests.tiny_glm import (
+    CONTEXT_LENGTH,
+    GREEDY,
+    collect,
+    make_engine,
+    make_small_glm,
+    say_twice,
+    wait_until,
+)
 
 Ids = tuple[list[int], str | None]
 SAMPLED = SamplingParams(temperature=1.0, top_p=0.9, seed=1, max_new_tokens=30)
@@ -303,3 +311,9 @@ def test_the_usual_steps_are_ready_before_the_first_request() -> None:
         assert len(graphs) == 4
 
     late_engine(test, max_concurrent=6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "int4"])
+def test_small_number_formats_run_through_the_same_loop(dtype: str) -> None:
+    asyncio.run(say_twice(make_small_glm(dtype), "sdpa"))
+    asyncio.run(say_twice(make_small_glm(dtype), "exact"))
