@@ -4,8 +4,9 @@ import base64
 import json
 from pathlib import Path
 
-from call_bench import REPLY_MS, REPLY_TEXT, Bench, served, spoken
 from websockets.sync.client import ClientConnection, connect
+
+from tests.call_bench import REPLY_MS, REPLY_TEXT, Bench, served, spoken
 
 
 def until(socket: ClientConnection, kind: str) -> tuple[list[dict], bytes]:
