@@ -87,7 +87,7 @@ async def test_noise_leaves_no_trace(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     with bench.open() as parts:
         async with call(parts) as driver:
-            await driver.speak(silence(0.5) + pcm(0.09) + silence(0.7))
+            await driver.speak(silence(0.5) + pcm(0.06) + silence(0.7))
             await driver.wait_for("input_audio_buffer.cleared")
             await asyncio.sleep(0.05)
             assert not driver.all("response.created") and not driver.stored.items
