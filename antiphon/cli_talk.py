@@ -247,7 +247,7 @@ class ClipTalk:
 
 def write_out(speaker: "WavSpeaker", out: Path | None) -> None:
     """Write what was heard where --out says; raises AudioError if that fails."""
-    if out is not None and not speaker.write(out):
+    if out is not None and not speaker.write(out) and sys.exception() is None:
         print(f"antiphon: nothing was heard, {out} is not written", file=sys.stderr)
 
 
