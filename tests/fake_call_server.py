@@ -224,3 +224,21 @@ async def fake_call_server(script: Script, port: int = 0) -> AsyncIterator[FakeC
         bound = next(iter(running.sockets)).getsockname()[1]
         server.url = f"http://127.0.0.1:{bound}"
         yield server
+
+
+def run_to_the_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a test's coroutine; whatever it started must have ended."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(20):
+            await work()
+        await asyncio.sleep(0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not others
+
+    asyncio.run(whole())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - a test looks on from outside
+        await asyncio.sleep(0.01)

@@ -1,25 +1,22 @@
 """A call against a server that speaks the same events: questions, stops, losses, refusals."""
 
 import asyncio
-import http.server
-import json
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
 
-from antiphon.errors import ConfigError, ServerBusyError, ServerConnectionError
+from antiphon.errors import ConfigError, ServerConnectionError
 from antiphon.talk import call as call_module
 from antiphon.talk.call import Call
 from antiphon.talk.call_settings import Address, CallSettings
-from antiphon.talk.call_state import EMPTY, FAILED, LOST, CallObserver
+from antiphon.talk.call_state import EMPTY, LOST, CallObserver
 from antiphon.talk.clip_call import ClipCall, ClipTurn
 from antiphon.talk.playback_buffer import PlaybackBuffer
 from antiphon.talk.wav_speaker import WavSpeaker
-from tests.fake_call_server import RATE, FakeCallServer, Script, fake_call_server, tone
+from tests.fake_call_server import RATE, FakeCallServer, Script, fake_call_server, tone, until
+from tests.fake_call_server import run_to_the_end as run
 
 CLIP = 0.1 * np.sin(np.arange(8_000) / 8).astype(np.float32)  # half a second
 BY_KEY = CallSettings(is_hands_free=False)
@@ -48,24 +45,6 @@ async def open_call(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine; whatever it started must have ended."""
-
-    async def whole() -> None:
-        async with asyncio.timeout(20):
-            await work()
-        await asyncio.sleep(0)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not others
-
-    asyncio.run(whole())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110 - a test looks on from outside
-        await asyncio.sleep(0.01)
 
 
 async def ask_clip(call: Call, is_paced: bool = False) -> ClipTurn:
@@ -339,149 +318,5 @@ def test_refused_settings_end_the_call() -> None:
             call = Call(Address(server.url), BY_KEY, PlaybackBuffer())
             with pytest.raises(ConfigError, match="no voice x"):
                 await call.run()
-
-    run(work)
-
-
-@asynccontextmanager
-async def odd_server(
-    handle: Callable[[ServerConnection], Awaitable[None]],
-) -> AsyncIterator[Address]:
-    async with serve(handle, "127.0.0.1", 0) as running:
-        port = next(iter(running.sockets)).getsockname()[1]
-        yield Address(f"ws://127.0.0.1:{port}")
-
-
-def test_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_module, "HELLO_TIMEOUT_S", 0.1)
-
-    async def silent(socket: ServerConnection) -> None:
-        await socket.wait_closed()
-
-    async def work() -> None:
-        async with odd_server(silent) as address:
-            with pytest.raises(ServerConnectionError, match="says nothing"):
-                await Call(address, BY_KEY, PlaybackBuffer()).run()
-
-    run(work)
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "words"),
-    [
-        (1013, ServerBusyError, "no more calls"),
-        (1008, ServerConnectionError, "ended the call: not so"),
-    ],
-)
-def test_closing_server(code: int, kind: type[Exception], words: str) -> None:
-    async def close(socket: ServerConnection) -> None:
-        await socket.close(code, "not so")
-
-    async def work() -> None:
-        async with odd_server(close) as address:
-            with pytest.raises(kind, match=words):
-                await Call(address, BY_KEY, PlaybackBuffer()).run()
-
-    run(work)
-
-
-def test_events_of_other_versions_do_no_harm() -> None:
-    async def odd(socket: ServerConnection) -> None:
-        for message in ('{"type": "session.created"}', "no json", "[1]", '{"type": 7}', b"abc"):
-            await socket.send(message)
-        await socket.send('{"type": "response.done", "response": 3}')
-        await socket.send('{"type": "response.output_audio.delta", "delta": "?"}')
-        await socket.send('{"type": "antiphon.state", "state": "dancing"}')
-        await socket.send('{"type": "antiphon.warning", "message": "the end"}')
-        await socket.wait_closed()
-
-    async def work() -> None:
-        notes = Notes()
-        async with odd_server(odd) as address:
-            call = Call(address, BY_KEY, PlaybackBuffer(), observer=notes)
-            task = asyncio.ensure_future(call.run())
-            await until(lambda: notes.notices or task.done())
-            assert notes.notices == ["the end"]
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    run(work)
-
-
-def test_error_about_a_question_fails_that_question() -> None:
-    async def refuse(socket: ServerConnection) -> None:
-        await socket.send('{"type": "session.created"}')
-        async for message in socket:
-            event = json.loads(message)
-            if event["type"] == "response.create":
-                error = {"message": "too long", "event_id": event["event_id"]}
-                await socket.send(json.dumps({"type": "error", "error": error}))
-
-    async def work() -> None:
-        async with odd_server(refuse) as address:
-            call = Call(address, BY_KEY, PlaybackBuffer())
-            task = asyncio.ensure_future(call.run())
-            await call.wait_connected()
-            await call.say("x")
-            reply = await call.wait_reply()
-            assert (reply.status, reply.error) == (FAILED, "too long")
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    run(work)
-
-
-@contextmanager
-def web_server(status: int) -> Iterator[Address]:
-    """A web server without sockets."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.send_header("Connection", "close")
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield Address(f"http://127.0.0.1:{server.server_port}")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "words"),
-    [
-        (404, ServerConnectionError, "older antiphon"),
-        (403, ServerConnectionError, "older antiphon"),
-        (200, ServerConnectionError, "no live call"),
-        (503, ServerBusyError, "full or starting"),
-        (500, ServerConnectionError, "status 500"),
-    ],
-)
-def test_server_without_a_live_call(status: int, kind: type[Exception], words: str) -> None:
-    async def work() -> None:
-        with pytest.raises(kind, match=words):
-            await Call(address, BY_KEY, PlaybackBuffer()).run()
-
-    with web_server(status) as address:
-        run(work)
-
-
-def test_server_that_is_not_there() -> None:
-    async def work() -> None:
-        address = Address("http://127.0.0.1:9")
-        with pytest.raises(ServerConnectionError, match=r"nothing listens there.*antiphon demo"):
-            await Call(address, BY_KEY, PlaybackBuffer()).run()
 
     run(work)
