@@ -187,13 +187,15 @@ class _Talk:
         await self.send("antiphon.state", state="thinking")
         await self.send("response.created", response={"id": f"r{number}", "status": "in_progress"})
         await self.send("response.output_item.added", item={"id": item_id, "role": "assistant"})
+        words: list[dict[str, object]] = []
         n_block = round(script.block_s * RATE)
         for index in range(max(script.n_blocks, len(script.words))):
             if index < len(script.words):
                 name = "response.output_audio_transcript.delta"
-                await self.send(name, item_id=item_id, delta=script.words[index])
-                word = {"text": script.words[index], "start_ms": index * script.block_s * 1000}
-                await self.send("antiphon.words", item_id=item_id, words=[word])
+                text = script.words[index]
+                words.append({"text": text, "start_ms": index * script.block_s * 1000})
+                ours = {"words": words[-1:]}
+                await self.send(name, item_id=item_id, delta=text, antiphon=ours)
             if index < script.n_blocks:
                 ours = {"n_samples": n_block, "start_ms": index * script.block_s * 1000}
                 name = "response.output_audio.delta"
@@ -213,6 +215,7 @@ class _Talk:
                 return
             await asyncio.sleep(script.pause_s)
         await self.send("response.output_audio.done", item_id=item_id)
+        await self.send("antiphon.words", item_id=item_id, words=words)
         await self.done("completed")
 
 

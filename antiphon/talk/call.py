@@ -5,6 +5,7 @@ the terminal: sound goes into a `PlaybackBuffer`, everything else to a `CallObse
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -31,10 +32,12 @@ from antiphon.talk.call_state import (
     CallState,
     Reply,
 )
-from antiphon.talk.connection import AUDIO_DELTA, Connection, ServerEvent
+from antiphon.talk.connection import AUDIO_DELTA, CallEndedError, Connection, ServerEvent
 from antiphon.talk.event_log import EventLog
 from antiphon.talk.playback_buffer import Playback, PlaybackBuffer
 from antiphon.talk.task_race import race
+
+_log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 15.0
 SILENCE_TIMEOUT_S = 120.0
@@ -44,6 +47,7 @@ RETRY_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 REPORT_S = 0.2
 POLL_S = 0.5
 PLAY_POLL_S = 0.02
+FULL = "server_full"
 QUESTIONS = frozenset(("input_audio_buffer.commit", "conversation.item.create", "response.create"))
 
 
@@ -118,6 +122,8 @@ class Call:
                     lost_at, n_tries = None, 0
                     async for event in events:
                         await self._receive(event)
+            except CallEndedError:
+                raise
             except (ServerConnectionError, ServerBusyError) as error:
                 now = time.monotonic()
                 if self._connected.is_set():
@@ -132,13 +138,19 @@ class Call:
             n_tries += 1
 
     async def _first(self, events: AsyncIterator[ServerEvent]) -> ServerEvent:
+        """Wait for the greeting; a server that wants no call says why in its place."""
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
-                return await anext(events)
+                event = await anext(events)
         except (TimeoutError, StopAsyncIteration) as error:
             raise ServerConnectionError(
                 f"{self.address.url} took the call but says nothing; is it an antiphon server?"
             ) from error
+        if event.type != "error":
+            return event
+        message = f"{self.address.url} takes no call now: {event.text('error', 'message')}"
+        is_full = event.text("error", "code") == FULL
+        raise ServerBusyError(message) if is_full else CallEndedError(message)
 
     async def _greet(self, connection: Connection, event: ServerEvent, is_again: bool) -> None:
         """Answer the server's first event with the settings."""
@@ -196,12 +208,18 @@ class Call:
 
     def _complain(self, event: ServerEvent) -> None:
         message = event.text("error", "message") or "the server reports an error without words"
-        name = self._sent.get(event.text("error", "event_id"))
+        event_id = event.text("error", "event_id")
+        name = self._sent.get(event_id)
+        reply = self.state.open_reply
         if name == "session.update":
             raise ConfigError(f"the server refuses the settings: {message}")
         if name in QUESTIONS and self._asked:
             self._asked = False
             self.state.finish(FAILED, message)
+        elif name is not None:  # too late or twice: what it was about has changed meanwhile
+            _log.info("%s: %s", name, message)
+        elif reply is not None:
+            reply.error = message
         else:
             self._observer.on_notice(message)
 
@@ -287,10 +305,9 @@ class Call:
 
     async def stop_reply(self) -> None:
         """Silence the reply and have the server stop it."""
-        reply = self.state.open_reply
-        await self._cut_short()
-        if reply is not None or self._asked:
+        if self.state.open_reply is not None or self._asked:
             await self._send("response.cancel", {})
+        await self._cut_short()
 
     async def _cut_short(self) -> None:
         """Stop playing, and tell the server how much was heard of what was stopped."""

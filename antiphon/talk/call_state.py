@@ -223,7 +223,7 @@ class CallState:
         item_id = event.text("item_id") or (self.open_reply.item_id if self.open_reply else "")
         line = self.transcript.find(item_id)
         if line is not None:
-            line.words += read_words(event.get("words"))
+            line.words = read_words(event.get("words"))  # all, now that the sound is known
 
     def _on_queue(self, event: ServerEvent) -> None:
         position = event.number("position")

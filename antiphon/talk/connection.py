@@ -36,6 +36,10 @@ POLICY_VIOLATION = 1008
 _log = logging.getLogger(__name__)
 
 
+class CallEndedError(ServerConnectionError):
+    """The server does not want this call, or ended it on purpose: not to be tried again."""
+
+
 @dataclass(frozen=True)
 class ServerEvent:
     """One event of the server.
@@ -192,7 +196,7 @@ class Connection:
             return ServerBusyError(f"{self._url} takes no more calls now; try again later")
         said = f": {reason}" if reason else ""
         if code == POLICY_VIOLATION:
-            return ServerConnectionError(f"{self._url} ended the call{said}")
+            return CallEndedError(f"{self._url} ended the call{said}")
         return ServerConnectionError(f"the connection to {self._url} was lost{said}")
 
 

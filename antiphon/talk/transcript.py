@@ -43,16 +43,17 @@ class Line:
     def heard(self, played_ms: float) -> str:
         """Give the beginning of the text that is heard once `played_ms` were played.
 
-        Words without a time count as heard; so does all of a text without any.
+        Text without times counts as heard with the word before it.
         """
-        if not self.words:
-            return self.text
-        later = [word.text for word in self.words if word.start_ms > played_ms]
-        known = "".join(word.text for word in self.words)
-        if not self.text.startswith(known.rstrip()):  # separated otherwise than they are written
-            n_heard = round(len(self.text) * (1 - len(later) / len(self.words)))
-            return self.text[:n_heard]
-        return self.text[: len(known) - len("".join(later))]
+        place = 0
+        for word in self.words:
+            start = self.text.find(word.text.strip(), place)
+            if start < 0:  # the text was changed meanwhile
+                continue
+            if word.start_ms > played_ms:
+                return self.text[:place]
+            place = start + len(word.text.strip())
+        return self.text
 
 
 class Transcript:

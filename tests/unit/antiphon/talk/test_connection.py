@@ -17,7 +17,7 @@ from antiphon.talk import call as call_module
 from antiphon.talk.call import Call
 from antiphon.talk.call_settings import Address, CallSettings
 from antiphon.talk.call_state import FAILED, CallObserver
-from antiphon.talk.connection import parse_event
+from antiphon.talk.connection import CallEndedError, parse_event
 from antiphon.talk.playback_buffer import PlaybackBuffer
 from tests.fake_call_server import run_to_the_end as run
 from tests.fake_call_server import until
@@ -78,6 +78,22 @@ def test_closing_server(code: int, kind: type[Exception], words: str) -> None:
     async def work() -> None:
         async with odd_server(close) as address:
             with pytest.raises(kind, match=words):
+                await Call(address, BY_KEY, PlaybackBuffer()).run()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("server_full", ServerBusyError), ("refused", CallEndedError)]
+)
+def test_server_that_says_why_it_takes_no_call(code: str, kind: type[Exception]) -> None:
+    async def refuse(socket: ServerConnection) -> None:
+        await socket.send(json.dumps({"type": "error", "error": {"code": code, "message": "why"}}))
+        await socket.close(1013 if code == "server_full" else 1008)
+
+    async def work() -> None:
+        async with odd_server(refuse) as address:
+            with pytest.raises(kind, match="takes no call now: why"):
                 await Call(address, BY_KEY, PlaybackBuffer()).run()
 
     run(work)

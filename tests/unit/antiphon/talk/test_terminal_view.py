@@ -43,8 +43,9 @@ def answer(call: Call, status: str = "completed") -> None:
     tell(call, "response.created", response={"id": "r"})
     tell(call, "response.output_item.added", item={"id": "a"})
     for index, word in enumerate(("It", " is", " seven.")):
-        tell(call, "response.output_audio_transcript.delta", item_id="a", delta=word)
-        tell(call, "antiphon.words", item_id="a", words=[{"text": word, "start_ms": index * 200}])
+        ours = {"words": [{"text": word, "start_ms": index * 200}]}
+        name = "response.output_audio_transcript.delta"
+        tell(call, name, item_id="a", delta=word, antiphon=ours)
     response = {"id": "r", "status": status, "antiphon": {"timings": TIMINGS, "rtf": 0.5}}
     call.playback.push("a", np.ones(24_000, np.float32))
     call.playback.end("a")

@@ -12,9 +12,13 @@ def test_words_are_heard_in_time() -> None:
     assert [line.heard(at) for at in (-1, 0, 250, 900)] == ["", "It", "It is", "It is seven."]
 
 
-def test_text_after_the_last_timed_word_waits() -> None:
+def test_text_after_the_last_timed_word_goes_with_it() -> None:
     line = Line("a", "assistant", "It is seven.", words=[Word("It", 0), Word(" is", 200)])
-    assert line.heard(100) == "It"
+    assert (line.heard(100), line.heard(300)) == ("It", "It is seven.")
+
+
+def test_text_without_times_is_heard() -> None:
+    assert Line("a", "user", "It").heard(0) == "It"
 
 
 TEXTS = st.text("ab ", max_size=8)
