@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from antiphon.errors import AntiphonError, ConfigError
 from antiphon.logs import configure_logging
 from antiphon.talk.call_settings import Address, CallSettings
 from antiphon.talk.call_state import Reply
+from antiphon.talk.connection import CallEndedError
 from antiphon.talk.event_log import EventLog
 from antiphon.talk.playback_buffer import PlaybackBuffer
 from antiphon.talk.stop_switch import StopSwitch
@@ -121,17 +123,21 @@ class Chat:
         """Ask all lines; raises AntiphonError when the call cannot go on."""
         from antiphon.talk.call_thread import CallThread
 
+        current = ""
         while True:
             make_call = partial(self._parts.make_call, conversation)
             with CallThread(make_call, self._parts.speaker) as thread:
                 try:
                     for line in lines:
+                        current = line
                         self._take(thread, line.strip())
                     return
                 except Leave:
                     return
                 except NewConversation:
                     conversation = read_conversation(argparse.Namespace(conversation=None))
+                except CallEndedError:  # nobody typed for long: call again, and ask it then
+                    lines = chain([current], lines)
 
     def _take(self, thread: "CallThread", line: str) -> None:
         if line.startswith("/"):
@@ -162,6 +168,8 @@ class Chat:
         """Ask one question and wait for its answer, and for its sound where it is played."""
         try:
             reply = self._patiently(thread, ask(thread.call, line))
+        except CallEndedError:
+            raise
         except AntiphonError as error:
             thread.check()
             reply = Reply(error=str(error))

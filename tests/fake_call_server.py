@@ -31,6 +31,7 @@ class Script:
         queue: Say first that the model is busy.
         vad_s: In hands-free calls, seconds of sound after which a turn ends.
         interrupt_after: Say speech_started after so many deltas, once.
+        end_call: Close the call on purpose after the next answer, once.
     """
 
     words: tuple[str, ...] = ("It", " is", " seven.")
@@ -43,6 +44,7 @@ class Script:
     queue: bool = False
     vad_s: float | None = None
     interrupt_after: int | None = None
+    end_call: bool = False
 
 
 def tone(n_samples: int, start: int = 0) -> np.ndarray:
@@ -60,6 +62,7 @@ class FakeCallServer:
     paths: list[str] = field(default_factory=list)
     n_sound_bytes: int = 0
     n_responses: int = 0
+    n_ended: int = 0
     items: list[Mapping[str, object]] = field(default_factory=list)
 
     def named(self, name: str) -> list[Mapping[str, object]]:
@@ -178,6 +181,10 @@ class _Talk:
         counts = {"n_text_tokens": 3, "n_audio_tokens": 7}
         await self.send("response.done", response={**response, "antiphon": {**ours, **counts}})
         await self.send("antiphon.state", state="listening")
+        if self.server.script.end_call:
+            self.server.script.end_call = False
+            self.server.n_ended += 1
+            await self.socket.close(1008, "nobody said anything")
 
     async def answer(self) -> None:
         script, number = self.server.script, self.server.n_responses

@@ -233,6 +233,21 @@ def test_lost_connection_is_told(tmp_path: Path) -> None:
     with_server(Script(lose_after=2), work)
 
 
+def test_chat_calls_again_after_an_idle_time() -> None:
+    async def work(server: FakeCallServer) -> None:
+        async with antiphon("chat", "--url", server.url) as run:
+            assert run.process.stdin is not None
+            run.process.stdin.write(b"one\n")
+            await until(lambda: server.n_ended)
+            await asyncio.sleep(0.3)
+            code, text, _ = await run.end("two\n")
+        assert (code, text) == (0, "It is seven.\n" * 2)
+        assert len(server.paths) == 2
+        assert len(set(server.paths)) == 1  # the same conversation
+
+    with_server(Script(end_call=True), work)
+
+
 @pytest.mark.parametrize("command", ["talk", "chat"])
 def test_no_server(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["--file", str(write_clip(tmp_path))] if command == "talk" else []
