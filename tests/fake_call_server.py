@@ -183,6 +183,7 @@ class _Talk:
         await self.send("antiphon.state", state="listening")
         if self.server.script.end_call:
             self.server.script.end_call = False
+            await asyncio.sleep(0.3)  # the answer was read
             self.server.n_ended += 1
             await self.socket.close(1008, "nobody said anything")
 

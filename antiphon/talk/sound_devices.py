@@ -60,7 +60,8 @@ class Microphone:
 
     def on_sound(self, sound: Waveform, n_frames: int, times: object, status: object) -> None:
         """Take (n_frames, 1) from PortAudio's thread."""
-        chunk = sound[:, 0].copy()  # the array belongs to PortAudio
+        sane = np.nan_to_num(sound[:, 0], nan=0, posinf=0, neginf=0)  # some drivers begin so
+        chunk = np.clip(sane, -1, 1).astype(np.float32)  # a copy: the array is PortAudio's
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._put, chunk)
 

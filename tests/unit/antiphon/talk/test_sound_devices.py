@@ -62,13 +62,13 @@ def test_microphone_gives_what_comes() -> None:
             stream = library.streams[0]
             assert stream.is_open and stream.options["device"] == 0
             assert microphone.sample_rate == stream.options["samplerate"] == 44_100
-            sound = np.arange(6, dtype=np.float32)[:, None]
+            sound = np.array([0, 0.5, np.nan, np.inf, 9, -9], np.float32)[:, None]
             callback = stream.options["callback"]
             assert isinstance(callback, Callable)
             callback(sound, 6, None, None)
             sound[:] = 0  # PortAudio reuses its memory
             chunk = await anext(microphone.chunks())
-            assert chunk.tolist() == [0, 1, 2, 3, 4, 5]
+            assert chunk.tolist() == [0, 0.5, 0, 0, 1, -1]
         assert not stream.is_open
 
     asyncio.run(work())
@@ -92,9 +92,9 @@ def test_forgotten_sound_is_dropped_oldest_first() -> None:
         library = FakeLibrary()
         with SoundDevices(library).open_microphone(None) as microphone:
             for index in range(sound_devices.MAX_WAITING_CHUNKS + 5):
-                microphone.on_sound(np.full((4, 1), index, np.float32), 4, None, None)
+                microphone.on_sound(np.full((4, 1), index / 256, np.float32), 4, None, None)
             await asyncio.sleep(0)
-            assert (await anext(microphone.chunks()))[0] == 5
+            assert (await anext(microphone.chunks()))[0] == 5 / 256
 
     asyncio.run(work())
 
