@@ -52,3 +52,7 @@ class ServerConnectionError(EngineError):
 
 class LaunchError(AntiphonError):
     """A program that the demo runs could not be started, or ended."""
+
+
+class SoundDeviceError(AntiphonError):
+    """A microphone or speaker that is missing, in use, or went away; or the library for them."""
