@@ -33,6 +33,7 @@ class PageOptions:
         max_new_tokens: Upper end of the slider for the length of a reply.
         default_new_tokens: Where that slider stands at first.
         streams: Whether sound is played while it is made; None: if ffmpeg is there for it.
+        offers_mcp: Whether agents may ask through the Model Context Protocol.
     """
 
     title: str = "Antiphon"
@@ -42,6 +43,7 @@ class PageOptions:
     max_new_tokens: int = 8000
     default_new_tokens: int = 2000
     streams: bool | None = None
+    offers_mcp: bool = False
 
     @classmethod
     def for_context(cls, context_length: int) -> Self:

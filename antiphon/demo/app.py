@@ -1,0 +1,76 @@
+"""The web application: Gradio's page at the root. Knows no port."""
+
+import secrets
+from dataclasses import dataclass
+
+import gradio as gr
+from fastapi import FastAPI
+
+from antiphon.demo.callbacks import Check
+from antiphon.demo.handlers import Responder
+from antiphon.demo.style import CSS, theme
+from antiphon.demo.ui import PageOptions, build_page
+from antiphon.errors import ConfigError
+
+MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
+
+
+@dataclass(frozen=True, eq=False)
+class PageApp:
+    """The application and what ends it.
+
+    Attributes:
+        app: Serves the page.
+        blocks: Gradio's part of it.
+        share_token: What a public link belongs to.
+    """
+
+    app: FastAPI
+    blocks: gr.Blocks
+    share_token: str
+
+    def stop(self) -> None:
+        """End the streams to browsers; called on the event loop when the server stops."""
+        self.blocks.close(verbose=False)
+
+
+def create_app(pipeline: Responder, options: PageOptions, check: Check | None = None) -> PageApp:
+    """Build the application around a pipeline.
+
+    Args:
+        pipeline: Answers the questions.
+        options: What the page is like.
+        check: Asked when the page is opened; its error is shown before the first question.
+
+    Raises:
+        ConfigError: If what agents need is asked for and not installed.
+    """
+    page = build_page(pipeline, options, check)
+    app = FastAPI(title=options.title, openapi_url=None)
+    mount(app, page.blocks, page.i18n, offers_mcp=options.offers_mcp)
+    return PageApp(app, page.blocks, secrets.token_urlsafe(32))
+
+
+def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, *, offers_mcp: bool) -> None:
+    """Put Gradio's page at the root of the application, behind all other routes."""
+    try:
+        gr.mount_gradio_app(
+            app,
+            blocks,
+            path="/",
+            footer_links=["api"],
+            run_history=False,
+            show_error=False,
+            max_file_size=MAX_UPLOAD,
+            ssr_mode=False,
+            enable_monitoring=False,
+            pwa=False,
+            i18n=i18n,
+            mcp_server=offers_mcp,
+            theme=theme(),
+            css=CSS,
+        )
+    except ImportError as error:
+        raise ConfigError(
+            'agents need more of Gradio: pip install "gradio[mcp]", or leave out --mcp'
+        ) from error
