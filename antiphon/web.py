@@ -39,8 +39,8 @@ def run(config: DemoConfig) -> None:
         AntiphonError: If a part cannot be loaded or the address cannot be used.
     """
     from antiphon.assembly import share_decoder
+    from antiphon.demo.layout import PageOptions
     from antiphon.demo.serving import serve
-    from antiphon.demo.ui import PageOptions
     from antiphon.dialogue.turn_pipeline import TurnPipeline
     from antiphon.engine.remote_engine import RemoteEngine
     from antiphon.models import registry
@@ -54,7 +54,8 @@ def run(config: DemoConfig) -> None:
     device = resolve_device(config.device)
     parts = registry.load(paths=paths, device=device, with_language_model=False)
     tokenizer = parts.text_tokenizer
-    options = PageOptions.for_context(tokenizer.layout.context_length)
+    voices = tuple(getattr(parts.decoder, "voices", ()))
+    options = PageOptions.for_context(tokenizer.layout.context_length, voices)
     with share_decoder(parts.decoder) as decoder:
         pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, decoder)
         with closing(pipeline):

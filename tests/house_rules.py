@@ -48,7 +48,11 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         *(*FOUNDATION, *SETTINGS, *PROTOCOLS),
         *("antiphon.api", "antiphon.dialogue", "antiphon.engine"),
     ),
-    "antiphon.demo": (*FOUNDATION, *SETTINGS, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
+    "antiphon.realtime": (*FOUNDATION, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
+    "antiphon.demo": (
+        *(*FOUNDATION, *SETTINGS, *PROTOCOLS),
+        *("antiphon.api", "antiphon.dialogue", "antiphon.realtime"),
+    ),
 }
 NOBODY_IMPORTS = {
     "antiphon.training": (*PROGRAMS, "antiphon.bench"),

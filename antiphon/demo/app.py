@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import gradio as gr
 from fastapi import FastAPI
 
-from antiphon.demo.callbacks import Check
-from antiphon.demo.handlers import Responder
-from antiphon.demo.style import CSS, theme
-from antiphon.demo.ui import PageOptions, build_page
+from antiphon.demo.conversation_routes import conversation_router
+from antiphon.demo.layout import PageOptions
+from antiphon.demo.style import head, page_file, theme
+from antiphon.demo.ui import Backend, build_page
 from antiphon.errors import ConfigError
 
 MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
@@ -34,19 +34,15 @@ class PageApp:
         self.blocks.close(verbose=False)
 
 
-def create_app(pipeline: Responder, options: PageOptions, check: Check | None = None) -> PageApp:
-    """Build the application around a pipeline.
-
-    Args:
-        pipeline: Answers the questions.
-        options: What the page is like.
-        check: Asked when the page is opened; its error is shown before the first question.
+def create_app(backend: Backend, options: PageOptions) -> PageApp:
+    """Build the application.
 
     Raises:
         ConfigError: If what agents need is asked for and not installed.
     """
-    page = build_page(pipeline, options, check)
+    page = build_page(backend, options)
     app = FastAPI(title=options.title, openapi_url=None)
+    app.include_router(conversation_router(backend.store))
     mount(app, page.blocks, page.i18n, offers_mcp=options.offers_mcp)
     return PageApp(app, page.blocks, secrets.token_urlsafe(32))
 
@@ -68,7 +64,8 @@ def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, *, offers_mcp: bool) -
             i18n=i18n,
             mcp_server=offers_mcp,
             theme=theme(),
-            css=CSS,
+            css=page_file("page.css"),
+            head=head(),
         )
     except ImportError as error:
         raise ConfigError(

@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from antiphon.demo.callbacks import Check
 from antiphon.demo.certificate import self_signed
 from antiphon.demo.environment import check_address, temporary_cache
 from antiphon.demo.handlers import Responder
-from antiphon.demo.ui import PageOptions, inside_event_loop
+from antiphon.demo.layout import PageOptions
+from antiphon.demo.ui import Backend, inside_event_loop
 from antiphon.demo.web_server import Address, running_server
+from antiphon.realtime.conversation_store import ConversationStore
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +50,12 @@ def running_page(
     check_address(config.host, config.port)
     address = address_of(config)
     with temporary_cache() as folder:
-        options = replace(options, clip_root=folder, offers_mcp=config.mcp)
-        page = inside_event_loop(lambda: create_app(pipeline, options, check))
-        with running_server(page.app, address, page.stop) as url:
-            yield share(url, page, config) if config.share else url
+        options = replace(options, offers_mcp=config.mcp)
+        with closing(ConversationStore(folder / "conversations")) as store:
+            backend = Backend(pipeline, store, check)
+            page = inside_event_loop(lambda: create_app(backend, options))
+            with running_server(page.app, address, page.stop) as url:
+                yield share(url, page, config) if config.share else url
 
 
 def address_of(config: DemoConfig) -> Address:
