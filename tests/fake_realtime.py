@@ -245,7 +245,7 @@ class FakeCall:
         response = {"id": self.response_id, "status": status, "status_details": details}
         response |= {"output": output, "antiphon": figures}
         await self.send("response.done", response=response)
-        await self.send("antiphon.state", state="listening")
+        await self.send("antiphon.state", state="hearing" if self.is_hearing else "listening")
 
 
 TIMINGS = {

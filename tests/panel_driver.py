@@ -2,13 +2,18 @@
 
 import base64
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.page_driver import FLAGS, find_chromium
 
 PATIENCE_S = 20.0
 BLOCK = 128
+STRANGE_HOST = "antiphon.test"  # leads to this machine, but is neither localhost nor https
 
 # Between a worklet and the loudspeaker sits a second worklet which hands over every block that
 # passes from the first sound on, and the time at which it did.
@@ -61,6 +66,24 @@ TAP = """
   };
 })();
 """
+
+
+@contextmanager
+def open_strict_browser() -> Iterator[Browser]:
+    """Start Chromium as strict as it comes: asks for the microphone and waits for a click."""
+    lenient = ("--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required")
+    flags = [flag for flag in FLAGS if flag not in lenient]
+    flags.append(f"--host-resolver-rules=MAP {STRANGE_HOST} 127.0.0.1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(),
+            args=flags,
+            ignore_default_args=["--mute-audio", "--headless"],
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ const CONNECTION = ['lost', 'unreachable', 'full'];
 /** Fill `host` with the panel; options are those of build_voice_panel. Gives the public interface. */
 export async function mount(host, options) {
   if (host.shadowRoot) return window.antiphonCall;
+  const box = host.closest('.html-container'); // Gradio's own, which insets what it holds
+  if (box) box.style.padding = '0';
   const load = (name) => fetch(new URL(name, import.meta.url)).then((answer) => answer.text());
   const files = ['panel.html', 'panel.css', 'dictionary.json'];
   const [html, css, dictionary] = await Promise.all(files.map(load));

@@ -82,6 +82,7 @@ export class CallSocket extends Emitter {
     const isReturn = this.hasOpened;
     this.hasOpened = true;
     this.emit('open', { isReturn });
+    this.ping();
   }
 
   ping() {
