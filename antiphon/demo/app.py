@@ -10,6 +10,7 @@ from antiphon.demo.conversation_routes import conversation_router
 from antiphon.demo.layout import PageOptions
 from antiphon.demo.style import head, page_file, theme
 from antiphon.demo.ui import Backend, build_page
+from antiphon.demo.voice_panel import panel_static_files
 from antiphon.errors import ConfigError
 
 MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
@@ -43,6 +44,7 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
     page = build_page(backend, options)
     app = FastAPI(title=options.title, openapi_url=None)
     app.include_router(conversation_router(backend.store))
+    app.mount("/panel", panel_static_files())
     mount(app, page.blocks, page.i18n, offers_mcp=options.offers_mcp)
     return PageApp(app, page.blocks, secrets.token_urlsafe(32))
 

@@ -115,7 +115,7 @@ def place_header(options: PageOptions, t: gr.I18n) -> Header:
     """Place the title, what concerns the whole conversation, and word of a server that is down."""
     with gr.Row(elem_id="head"):
         with gr.Column(elem_id="title", min_width=220):
-            gr.HTML(f"<h1>{options.title}</h1>", padding=False)
+            gr.Markdown(f"# {options.title}")
             gr.Markdown(t("intro"))
         new = gr.Button(t("new"), size="md", elem_id="new", min_width=90, scale=0)
         download = gr.Button(t("download"), size="md", elem_id="download", min_width=90, scale=0)
@@ -142,7 +142,7 @@ def place_turns(options: PageOptions, t: gr.I18n) -> TurnParts:
             )
             send = gr.Button(t("send"), variant="primary", elem_id="send")
             with gr.Row():
-                stop = gr.Button(t("stop"), variant="stop", elem_id="stop", min_width=90)
+                stop = gr.Button(t("stop"), elem_id="stop", min_width=90)
                 clear = gr.Button(t("clear"), elem_id="clear", min_width=90)
             player = _player(t, streams=options.plays_at_once)
     return TurnParts(chat, status, text, mic, send, stop, clear, player, downloads)
@@ -152,6 +152,7 @@ def _conversation_column(t: gr.I18n) -> tuple[gr.Chatbot, gr.HTML, gr.Textbox]:
     """Place the conversation, the status line and the box to type in."""
     chat = gr.Chatbot(
         label=t("conversation"),
+        show_label=False,
         placeholder=str(t("empty")),
         elem_id="chat",
         height="52vh",
@@ -291,8 +292,8 @@ def place_event_log() -> gr.HTML:
     return gr.HTML(
         html_template=page_file("event_log.html"),
         js_on_load=page_file("event_log.js"),
+        apply_default_css=False,
         words=event_log_words(),
-        padding=False,
         elem_id="events",
     )
 

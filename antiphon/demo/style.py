@@ -33,13 +33,47 @@ def head() -> str:
 
 def theme() -> gr.themes.Base:
     """Make the page's theme, of the fonts that every system has."""
-    return gr.themes.Default(
+    made = gr.themes.Default(
         primary_hue="teal",
         secondary_hue="teal",
         neutral_hue="slate",
         radius_size="lg",
         font=SYSTEM_FONTS,
         font_mono=MONO_FONTS,
+    )
+    return made.set(  # contrasts of at least 4.5 to 1, and the shapes of the live call
+        block_radius="16px",
+        block_label_radius="16px 0 10px 0",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_label_text_color="*neutral_600",
+        block_title_text_color="*neutral_600",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        color_accent="*primary_700",
+        button_large_radius="12px",
+        button_medium_radius="999px",
+        button_small_radius="999px",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_400",
+        button_primary_background_fill_hover_dark="*primary_300",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="*primary_950",
+        button_secondary_background_fill="white",
+        button_secondary_background_fill_hover="*neutral_100",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_700",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        button_large_text_weight="600",
+        button_medium_text_weight="500",
+        button_small_text_weight="500",
+        body_background_fill_dark="#0b111c",
+        block_background_fill_dark="#17202f",
     )
 
 

@@ -18,6 +18,7 @@ from antiphon.demo.handlers import Responder, TurnHandler
 from antiphon.demo.labels import STATIC_CHINESE, STATIC_ENGLISH
 from antiphon.demo.layout import PageOptions, Settings
 from antiphon.demo.reply_settings import PRESETS
+from antiphon.demo.voice_panel import build_voice_panel
 from antiphon.realtime.conversation_store import ConversationStore
 
 Result = TypeVar("Result")
@@ -91,6 +92,8 @@ def build_page(backend: Backend, options: PageOptions) -> Page:
         tab, conversation_id = layout.place_tab_state(), gr.Textbox(visible=False)
         header = layout.place_header(options, i18n)
         with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(i18n("live"), id="live", elem_id="tab-live"):
+                build_voice_panel()
             with gr.Tab(i18n("turns"), id="turns", elem_id="tab-turns"):
                 turns = layout.place_turns(options, i18n)
             with gr.Tab(i18n("developer"), id="developer", render_children=True):

@@ -139,7 +139,11 @@ class Panel {
   async restore() {
     this.devices.refresh();
     if (await this.call.presence.isTaken()) this.onProblem({ code: 'taken' });
-    if (!this.call.conversation.wasUsed) return;
+    if (this.call.conversation.wasUsed) await this.refresh();
+  }
+
+  /** Show the conversation as the server knows it; in a call, the server tells of it itself. */
+  async refresh() {
     const answer = await fetch(this.conversationUrl('.json')).catch(() => null);
     if (!answer || !answer.ok || this.call.isWanted) return;
     const { items } = await answer.json();

@@ -28,6 +28,8 @@ export function publicInterface(panel) {
     lastReply: () => call.replies.lastReply(),
     items: () => [...call.conversation.items.values()].map((item) => ({ ...item })),
     conversationId: () => call.conversation.id,
+    /** Read again what was said, because it changed outside of the call. */
+    refresh: () => panel.refresh(),
     newConversation: async () => {
       await call.renew();
       return call.conversation.id;
