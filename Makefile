@@ -56,7 +56,7 @@ test: $(INSTALLED_DEV) ## Linters, types, house rules and all tests
 
 test-page: $(INSTALLED_DEV) ## The browser tests of the page alone
 	@$(call system_packages,$(TEST_SYSTEM),required)
-	$(BIN)/python -m pytest -q tests/integration/test_page.py $(ARGS)
+	$(BIN)/python -m pytest -q tests/integration/test_page.py tests/integration/test_panel*.py $(ARGS)
 
 check: $(INSTALLED_DEV) ## Linters, types and house rules
 	$(BIN)/ruff check .
