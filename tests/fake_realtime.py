@@ -6,10 +6,12 @@ tests.fake_realtime` serves it for trying the page by hand.
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -44,7 +46,7 @@ class Reply:
 
     seconds: float = 1.6
     chunk_ms: int = 80
-    pace: float = 1.0
+    pace: float = 4.0
     pause_at_s: float = 0.0
     pause_s: float = 0.0
     text: str = "The answer is seven, and that is all there is to say."
@@ -72,7 +74,7 @@ class Plan:
     reply: Reply = field(default_factory=Reply)
     hears: bool = False  # answer when the microphone falls silent
     refuse: int = 0  # close code for every new call
-    queue: tuple[int, ...] = ()  # places told before the call opens
+    queue: tuple[int | None, ...] = ()  # places told before the call opens
     think_s: float = 0.15
     history: list[dict[str, object]] = field(default_factory=list)
 
@@ -132,6 +134,9 @@ class FakeCall:
                 await self.commit()
             case "input_audio_buffer.clear":
                 await self.send("input_audio_buffer.cleared")
+            case "response.create" if self.replying is not None and not self.replying.done():
+                code = "conversation_already_has_active_response"
+                await self.send("error", error={"code": code, "message": "one at a time"})
             case "response.create":
                 self.reply()
             case "response.cancel":
@@ -272,7 +277,7 @@ class FakeRealtime:
         """Forget what came and go back to the plain plan."""
         self.plan = Plan()
         self.received: list[dict] = []
-        self.calls: list[FakeCall] = []
+        self.calls: list[FakeCall] = []  # open now
         self.queries: list[dict[str, str]] = []
         self.heard_samples = 0
         self.loudest = 0.0
@@ -298,7 +303,8 @@ class FakeRealtime:
         except (RuntimeError, WebSocketDisconnect):
             pass
         finally:
-            self.calls.remove(call) if call in self.calls else None
+            if call in self.calls:
+                self.calls.remove(call)
             if call.replying:
                 call.replying.cancel()
 
@@ -357,7 +363,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def page_app(fake: FakeRealtime) -> FastAPI:
+async def page_app(fake: FakeRealtime) -> FastAPI:
     """Make the page: a Gradio app with the panel in it, as the real one has."""
     app = FastAPI()
     app.mount("/panel", panel_static_files())
@@ -384,7 +390,9 @@ def running_fake() -> Iterator[tuple[FakeRealtime, str]]:
     fake = FakeRealtime()
     fake.start()
     port = free_port()
-    page = RunningApp(page_app(fake), port)
+    with ThreadPoolExecutor(1) as worker:  # Gradio leaves event loops open where none runs
+        app = worker.submit(asyncio.run, page_app(fake)).result()
+    page = RunningApp(app, port)
     try:
         yield fake, f"http://localhost:{port}/"
     finally:
@@ -397,4 +405,6 @@ if __name__ == "__main__":
     with running_fake() as (server, address):
         server.plan.hears = True
         server.plan_reply(seconds=4.0)
-        threading.Event().wait(float("inf") if address else 0)
+        logging.warning("the page is at %s; Ctrl-C ends it", address)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
