@@ -8,7 +8,8 @@ from fastapi import FastAPI
 
 from antiphon.demo.conversation_routes import conversation_router
 from antiphon.demo.layout import PageOptions
-from antiphon.demo.style import head, page_file, theme
+from antiphon.demo.page_head import PageHead
+from antiphon.demo.style import page_file, theme
 from antiphon.demo.ui import Backend, build_page
 from antiphon.demo.voice_panel import panel_static_files
 from antiphon.errors import ConfigError
@@ -47,6 +48,7 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
     app.include_router(conversation_router(backend.calls.store))
     app.include_router(create_realtime_router(backend.calls))
     app.mount("/panel", panel_static_files())
+    app.add_middleware(PageHead, script=page_file("page.js"))
     mount(app, page.blocks, page.i18n, offers_mcp=options.offers_mcp)
     return PageApp(app, page.blocks, secrets.token_urlsafe(32))
 
@@ -69,7 +71,6 @@ def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, *, offers_mcp: bool) -
             mcp_server=offers_mcp,
             theme=theme(),
             css=page_file("page.css"),
-            head=head(),
         )
     except ImportError as error:
         raise ConfigError(
