@@ -91,11 +91,16 @@
     paint();
   });
 
-  // Gradio's button beside a text box is a picture without words.
+  // Names for what Gradio leaves without: the button beside a text box is a picture.
   const name = () => {
     for (const button of document.querySelectorAll('.submit-button:not([aria-label])')) {
       const words = navigator.language.startsWith('zh') ? '发送' : 'Send';
       button.setAttribute('aria-label', words);
+    }
+    // Where a box has a button to copy, its label belongs to that button instead.
+    for (const box of document.querySelectorAll('label textarea:not([aria-label])')) {
+      const words = box.closest('label').querySelector('[data-testid=block-info]');
+      if (words && !box.labels.length) box.setAttribute('aria-label', words.textContent.trim());
     }
   };
   document.addEventListener('DOMContentLoaded', () => {
