@@ -17,6 +17,7 @@ from antiphon.errors import AntiphonError, EngineError
 from flow_inference.audio_decoder import AudioDecoder
 from flow_inference.block_schedule import BlockSchedule, StreamOptions
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
+from flow_inference.flow_window import is_cuda
 from flow_inference.playhead import Playhead
 from flow_inference.stream import BlockRun, DecoderStream
 
@@ -172,7 +173,7 @@ def stream_of_its_own(device: str | torch.device) -> Iterator[None]:
 
     Nothing but this thread's own copies to the CPU waits for the work. Other devices: no change.
     """
-    if torch.device(device).type != "cuda":
+    if not is_cuda(device):
         yield
         return
     stream = torch.cuda.Stream(device)
