@@ -17,6 +17,7 @@ from antiphon.errors import AntiphonError, EngineError
 from flow_inference.audio_decoder import AudioDecoder
 from flow_inference.block_schedule import BlockSchedule, StreamOptions
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
+from flow_inference.flow_window import is_cuda
 from flow_inference.playhead import Playhead
 from flow_inference.stream import BlockRun, DecoderStream
 
@@ -168,19 +169,16 @@ class DecoderService:
 
 @contextmanager
 def stream_of_its_own(device: str | torch.device) -> Iterator[None]:
-    """Let an accelerator work beside whatever else it does; what was begun before is waited for.
+    """Let a CUDA device work beside whatever else it does; what was begun before is waited for.
 
-    Nothing but this thread's own copies to the CPU waits for the work. Devices without streams of
-    their own, such as a CPU: no change.
+    Nothing but this thread's own copies to the CPU waits for the work. Other devices: no change.
     """
-    kind = torch.device(device).type
-    backend = torch.get_device_module(kind)
-    if kind == "cpu" or not hasattr(backend, "default_stream"):
+    if not is_cuda(device):
         yield
         return
-    stream = backend.Stream(device)
-    stream.wait_stream(backend.default_stream(stream.device))
-    with backend.stream(stream):
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.default_stream(stream.device))
+    with torch.cuda.stream(stream):
         yield
 
 

@@ -100,9 +100,14 @@ def decode_windows(
 
 def send(x: Tensor, device: torch.device) -> Tensor:
     """Bring a tensor of the CPU to a device without waiting for it."""
-    if device.type == "cpu":
-        return x
+    if not is_cuda(device):
+        return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
+
+
+def is_cuda(device: str | torch.device) -> bool:
+    """Tell whether a device has CUDA's streams and copies beside the computing."""
+    return torch.empty(0, device=device).is_cuda
 
 
 def _encode(

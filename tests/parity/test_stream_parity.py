@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cosyvoice.config import load_decoder_config
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder
 from flow_inference.mel_stream import FlowWindow
 from flow_inference.original_stream import OVERLAP_FRAMES, OriginalStream
@@ -35,7 +36,7 @@ def largest(got: Tensor, wanted: Tensor) -> float:
 
 def test_offline(decoder: AudioDecoder, parity_dir: Path) -> None:
     numbers = load_file(parity_dir / "public/decoder/offline.safetensors")
-    window = FlowWindow(decoder.flow, torch.zeros(1, 192), 10)
+    window = FlowWindow(decoder.flow, torch.zeros(1, 192), Solving())
     tokens, noise = numbers["token"][0].tolist(), numbers["z"][0]
     mel = window(tokens, decoder.clock.frames(len(tokens)), torch.zeros(80, 0), noise)
     assert largest(mel, numbers["mel"][0]) < MEL_TOLERANCE

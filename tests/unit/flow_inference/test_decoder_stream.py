@@ -174,6 +174,7 @@ def held_values(stream: DecoderStream) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_a_block_costs_the_same_after_five_minutes(decoder: AudioDecoder) -> None:
     tokens = draw_tokens(3800)
     work, held = {}, {}

@@ -15,6 +15,7 @@ from antiphon.bench.baseline import (
     in_two_passes,
 )
 from antiphon.bench.random_model import make_decoder
+from cosyvoice.flow.solving import Solving
 from flow_inference.flow_window import Window, decode_windows
 from flow_inference.original_stream import OriginalStream
 from tests.engine_bench import greedy_by_hand, random_prompt
@@ -104,7 +105,7 @@ def test_two_passes_give_the_same_mel(decoder):
     assert not isinstance(decoder.flow.decoder.estimator, TwoPasses)
     flow.decoder.estimator.estimator = Counting(decoder.flow.decoder.estimator)
     window = Window([1, 2, 3, 4], decoder.clock.frames(4), torch.zeros(80, 0), torch.randn(80, 27))
-    given = [window], torch.zeros(1, 192), 3
+    given = [window], torch.zeros(1, 192), Solving(3)
     batched, separate = (decode_windows(each, *given)[0] for each in (decoder.flow, flow))
     torch.testing.assert_close(separate, batched, atol=1e-4, rtol=1e-4)
     assert calls == [1] * 6
