@@ -6,10 +6,12 @@ tests.fake_realtime` serves it for trying the page by hand.
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -272,7 +274,7 @@ class FakeRealtime:
         """Forget what came and go back to the plain plan."""
         self.plan = Plan()
         self.received: list[dict] = []
-        self.calls: list[FakeCall] = []
+        self.calls: list[FakeCall] = []  # open now
         self.queries: list[dict[str, str]] = []
         self.heard_samples = 0
         self.loudest = 0.0
@@ -298,7 +300,8 @@ class FakeRealtime:
         except (RuntimeError, WebSocketDisconnect):
             pass
         finally:
-            self.calls.remove(call) if call in self.calls else None
+            if call in self.calls:
+                self.calls.remove(call)
             if call.replying:
                 call.replying.cancel()
 
@@ -357,7 +360,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def page_app(fake: FakeRealtime) -> FastAPI:
+async def page_app(fake: FakeRealtime) -> FastAPI:
     """Make the page: a Gradio app with the panel in it, as the real one has."""
     app = FastAPI()
     app.mount("/panel", panel_static_files())
@@ -384,7 +387,9 @@ def running_fake() -> Iterator[tuple[FakeRealtime, str]]:
     fake = FakeRealtime()
     fake.start()
     port = free_port()
-    page = RunningApp(page_app(fake), port)
+    with ThreadPoolExecutor(1) as worker:  # Gradio leaves event loops open where none runs
+        app = worker.submit(asyncio.run, page_app(fake)).result()
+    page = RunningApp(app, port)
     try:
         yield fake, f"http://localhost:{port}/"
     finally:
@@ -397,4 +402,6 @@ if __name__ == "__main__":
     with running_fake() as (server, address):
         server.plan.hears = True
         server.plan_reply(seconds=4.0)
-        threading.Event().wait(float("inf") if address else 0)
+        logging.warning("the page is at %s; Ctrl-C ends it", address)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()

@@ -240,6 +240,10 @@ def test_typing_works_without_a_microphone(panel, fake):
     assert panel.page.locator(".item.user .text").inner_text() == "hello"
     roles = [item["role"] for item in panel.ask("items()")]
     assert roles == ["user", "assistant"]
+    panel.page.click("#call")  # and now by voice, in the same call
+    panel.wait_until("antiphonCall.stats().framesSent > 5")
+    assert len(fake.queries) == 1
+    assert panel.page.inner_text("#call") == "Hang up"
 
 
 def test_settings_of_the_page_reach_the_server(panel, fake):

@@ -40,8 +40,10 @@ def test_microphone_denied(browser, served, fake):
 def test_neither_localhost_nor_https(browser, served, fake):
     strange = served[1].replace("localhost", STRANGE_HOST)
     panel = PanelDriver(browser, strange, microphone=False, locale="en-US")
+    assert "--ssl-self-signed" in panel.wait_for_notice("microphone_insecure")  # before any click
+    panel.page.click(".notice .dismiss")
     panel.page.click("#call")
-    assert "--ssl-self-signed" in panel.wait_for_notice("microphone_insecure")
+    panel.wait_for_notice("microphone_insecure")
     panel.page.click(".notice [data-action=type]")
     assert (
         panel.page.evaluate("() => document.activeElement.shadowRoot.activeElement.id") == "words"

@@ -66,6 +66,7 @@ export class Call extends Emitter {
     this.reset();
     this.isWanted = true;
     this.replies.reset();
+    this.setMuted(false);
     this.refresh();
     const sound = this.player.open(this.settings.get('speaker')).catch(() => false);
     if (!(await this.presence.claim(force))) return this.fail('taken');
@@ -78,6 +79,21 @@ export class Call extends Emitter {
     this.socket.open();
     this.emit('started', { label: this.microphone.label });
     if (!(await sound)) this.emit('problem', { code: 'autoplay' });
+  }
+
+  /** Let the person speak in a call that was opened for typing. */
+  async addMicrophone() {
+    try {
+      await this.microphone.open(this.settings.get('microphone'));
+    } catch (error) {
+      return this.emit('problem', { code: `microphone_${error.reason || 'failed'}` });
+    }
+    if (this.isReady) this.sendSettings();
+    this.emit('started', { label: this.microphone.label });
+  }
+
+  get hasMicrophone() {
+    return this.microphone.stream !== null;
   }
 
   async hangUp() {
@@ -209,7 +225,7 @@ export class Call extends Emitter {
   /** Leave this conversation and begin a new one; a call under way goes on in it. */
   async renew() {
     const { isWanted } = this;
-    const withMicrophone = this.microphone.stream !== null;
+    const withMicrophone = this.hasMicrophone;
     if (isWanted) await this.hangUp();
     this.conversation.begin();
     if (isWanted) await this.start({ withMicrophone });
@@ -229,7 +245,7 @@ export class Call extends Emitter {
 
   async onSettings(names) {
     if (names.includes('speaker')) await this.player.setSink(this.settings.get('speaker'));
-    if (names.includes('microphone') && this.microphone.stream) await this.changeMicrophone();
+    if (names.includes('microphone') && this.hasMicrophone) await this.changeMicrophone();
     clearTimeout(this.updateTimer);
     this.updateTimer = setTimeout(() => this.isReady && this.sendSettings(), UPDATE_DELAY_MS);
     this.refresh();

@@ -19,7 +19,7 @@ export class Controls {
   wireButtons() {
     const { call } = this;
     const click = (id, act) => this.at(id).addEventListener('click', act);
-    click('call', () => (call.isWanted ? call.hangUp() : call.start()));
+    click('call', () => this.pressCall());
     click('mute', () => call.setMuted(!call.microphone.isMuted));
     click('stop', () => call.stop());
     click('renew', () => call.renew());
@@ -29,6 +29,18 @@ export class Controls {
       call.sendText(field.value);
       field.value = '';
     });
+  }
+
+  pressCall() {
+    const { call } = this;
+    if (!call.isWanted) call.start();
+    else if (this.isTyped) call.addMicrophone();
+    else call.hangUp();
+  }
+
+  /** Whether the call was opened for typing, without a microphone. */
+  get isTyped() {
+    return this.call.isReady && !this.call.hasMicrophone;
   }
 
   wireTalk() {
@@ -64,7 +76,8 @@ export class Controls {
     const { state } = call;
     this.panel.dataset.state = state;
     this.panel.dataset.muted = String(call.microphone.isMuted);
-    const words = language.say(`state_${state}`, call.queue || {});
+    const shown = state === 'listening' && this.isTyped ? 'idle' : state;
+    const words = language.say(`state_${shown}`, call.queue || {});
     if (this.at('state').textContent !== words) this.at('state').textContent = words;
     this.at('hint').textContent = language.say(this.hintKey(state));
     this.showButtons(state);
@@ -83,14 +96,14 @@ export class Controls {
 
   listeningVariant() {
     const { call } = this;
-    if (!call.microphone.stream) return '_text';
+    if (!call.hasMicrophone) return '_text';
     if (call.isPushToTalk) return '_push';
     return call.microphone.isMuted ? '_muted' : '';
   }
 
   mayInterrupt() {
     const { call, settings } = this;
-    if (call.isPushToTalk || call.microphone.isMuted || !call.microphone.stream) return false;
+    if (call.isPushToTalk || call.microphone.isMuted || !call.hasMicrophone) return false;
     return settings.get('interrupt') && !settings.get('half_duplex');
   }
 
@@ -98,14 +111,15 @@ export class Controls {
     const { call, language } = this;
     const { isMuted } = call.microphone;
     const isLive = LIVE.has(state);
-    this.at('call').textContent = language.say(call.isWanted ? 'hang_up' : 'start');
-    this.at('call').classList.toggle('live', call.isWanted);
-    this.at('mute').disabled = !call.isWanted || !call.microphone.stream;
+    const isOn = call.isWanted && !this.isTyped;
+    this.at('call').textContent = language.say(isOn ? 'hang_up' : 'start');
+    this.at('call').classList.toggle('live', isOn);
+    this.at('mute').disabled = !call.isWanted || !call.hasMicrophone;
     this.at('mute').setAttribute('aria-pressed', String(isMuted));
     this.at('mute').querySelector('.caption').textContent = language.say(isMuted ? 'muted_short' : 'mute_short');
     this.at('stop').disabled = !(state === 'speaking' || state === 'thinking');
     this.at('talk').hidden = !call.isPushToTalk;
-    this.at('talk').disabled = !isLive || !call.microphone.stream;
+    this.at('talk').disabled = !isLive || !call.hasMicrophone;
     this.at('talk').textContent = language.say(call.isTalking ? 'talk_held' : 'talk');
     this.at('talk').classList.toggle('held', call.isTalking);
   }

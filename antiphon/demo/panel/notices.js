@@ -32,8 +32,10 @@ export class Notices {
 
   /** Show a message; one that `passes` goes by itself. */
   show({ code, params = {}, passes = false }) {
-    this.clear(code);
     const element = this.build(code, params);
+    const before = this.shown.get(code);
+    if (before && before.textContent === element.textContent) return; // said already
+    this.clear(code);
     this.shown.set(code, element);
     (ADVICE.has(code) ? this.low : this.place).append(element);
     if (passes) this.timers.set(code, setTimeout(() => this.clear(code), PASSING_MS));

@@ -110,6 +110,7 @@ class Panel {
   onStarted(label) {
     this.notices.clearAll();
     this.devices.refresh();
+    this.controls.show();
     this.controls.moveFocus();
     const hasHeadset = /head(set|phone)|airpods|earbuds|buds|耳机/i.test(label);
     const isLoud = label && !hasHeadset && !this.settings.get('half_duplex');
@@ -138,6 +139,7 @@ class Panel {
   /** Show what was said before the page was loaded, and whether another tab is in a call. */
   async restore() {
     this.devices.refresh();
+    if (!window.isSecureContext) this.onProblem({ code: 'microphone_insecure' });
     if (await this.call.presence.isTaken()) this.onProblem({ code: 'taken' });
     if (this.call.conversation.wasUsed) await this.refresh();
   }

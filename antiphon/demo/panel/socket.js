@@ -8,6 +8,7 @@ const MAX_WAIT_MS = 4000; // ... up to this
 const CONNECT_PATIENCE_MS = 4000;
 const PING_MS = 2000;
 const SILENCE_MS = 8000; // a server that says nothing for so long is gone
+const ROUND_TRIPS = 5;
 const REFUSED = 1008;
 const FULL = 1013;
 const FULL_WAIT_MS = 5000;
@@ -21,7 +22,7 @@ export class CallSocket extends Emitter {
     this.hasOpened = false;
     this.wait = FIRST_WAIT_MS;
     this.expected = []; // delta events whose binary frame is still to come
-    this.roundTripMs = null;
+    this.roundTrips = []; // ms, the last few
     this.eventCount = 0;
   }
 
@@ -106,9 +107,19 @@ export class CallSocket extends Emitter {
       return;
     }
     const event = JSON.parse(data);
-    if (event.type === 'antiphon.pong') this.roundTripMs = this.heardAt - event.t;
+    if (event.type === 'antiphon.pong') this.noteRoundTrip(this.heardAt - event.t);
     if (event.type === 'response.output_audio.delta') this.onSoundEvent(event);
     this.emit('event', event);
+  }
+
+  noteRoundTrip(ms) {
+    this.roundTrips.push(ms);
+    if (this.roundTrips.length > ROUND_TRIPS) this.roundTrips.shift();
+  }
+
+  /** The network's share: the quickest of the last answers, in ms; the others waited for the page. */
+  get roundTripMs() {
+    return this.roundTrips.length ? Math.min(...this.roundTrips) : null;
   }
 
   onSoundEvent(event) {

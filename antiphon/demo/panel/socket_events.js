@@ -55,7 +55,8 @@ export class SocketEvents {
   }
 
   'antiphon.item'({ item }) {
-    this.call.conversation.put(item.id, { ...item, is_live: false });
+    const { conversation } = this.call;
+    conversation.put(item.id, conversation.get(item.id) ? item : { ...item, is_live: false });
   }
 
   'antiphon.state'({ state }) {
@@ -130,8 +131,6 @@ export class SocketEvents {
       call.emit('problem', { code: 'reply_failed', params, passes: true });
     }
     if (response.antiphon) call.emit('figures', response.antiphon);
-    const item = response.output && response.output[0] && call.conversation.get(response.output[0].id);
-    if (item) window.dispatchEvent(new CustomEvent('antiphon:item', { detail: { ...item } }));
   }
 
   error({ error }) {
