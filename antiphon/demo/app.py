@@ -1,4 +1,4 @@
-"""The web application: Gradio's page at the root. Knows no port."""
+"""The web application: calls, downloads, the panel's files, and Gradio's page. Knows no port."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from antiphon.demo.style import head, page_file, theme
 from antiphon.demo.ui import Backend, build_page
 from antiphon.demo.voice_panel import panel_static_files
 from antiphon.errors import ConfigError
+from antiphon.realtime.socket import create_realtime_router
 
 MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
 
@@ -43,7 +44,8 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
     """
     page = build_page(backend, options)
     app = FastAPI(title=options.title, openapi_url=None)
-    app.include_router(conversation_router(backend.store))
+    app.include_router(conversation_router(backend.calls.store))
+    app.include_router(create_realtime_router(backend.calls))
     app.mount("/panel", panel_static_files())
     mount(app, page.blocks, page.i18n, offers_mcp=options.offers_mcp)
     return PageApp(app, page.blocks, secrets.token_urlsafe(32))

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import soundfile
 
@@ -19,7 +19,8 @@ from antiphon.demo.conversation import BrowserTab, Conversation, Exchange, Messa
 from antiphon.demo.labels import Phrases
 from antiphon.demo.live_reply import LiveReply, TokenView
 from antiphon.dialogue.events import Event, TextDelta
-from antiphon.dialogue.session import Session, UserTurn
+from antiphon.dialogue.responder import Responder
+from antiphon.dialogue.session import UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
 from antiphon.errors import AntiphonError
 
@@ -27,16 +28,6 @@ CLIP_RATE = 16_000  # Hz; what the speech tokenizer hears is what the question's
 Mood = Literal["idle", "busy", "done", "error"]
 
 _log = logging.getLogger(__name__)
-
-
-class Responder(Protocol):
-    """What answers a turn; `TurnPipeline` does."""
-
-    def respond(
-        self, session: Session, user_turn: UserTurn, options: TurnOptions | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Yield the events of one turn; closing it early ends the turn."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gradio.networking import setup_tunnel
@@ -15,24 +15,46 @@ from antiphon.demo.app import PageApp, create_app
 from antiphon.demo.callbacks import Check
 from antiphon.demo.certificate import self_signed
 from antiphon.demo.environment import check_address, temporary_cache
-from antiphon.demo.handlers import Responder
 from antiphon.demo.layout import PageOptions
 from antiphon.demo.ui import Backend, inside_event_loop
 from antiphon.demo.web_server import Address, running_server
+from antiphon.dialogue.responder import Responder, Transcribe
+from antiphon.dialogue.vad import SileroDetector, SpeechDetector
+from antiphon.models.base import TokenLayout
 from antiphon.realtime.conversation_store import ConversationStore
+from antiphon.realtime.parts import RealtimeOptions, RealtimeParts
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Hearing:
+    """What calls need besides the pipeline; `RealtimeParts` says more.
+
+    Attributes:
+        detector: Finds speech.
+        layout: Of the language model's vocabulary, to cut interrupted replies.
+        transcribe: Writes down what the person said, where the model can.
+    """
+
+    detector: SpeechDetector = field(default_factory=SileroDetector)
+    layout: TokenLayout | None = None
+    transcribe: Transcribe | None = None
+
+
 def serve(
-    pipeline: Responder, config: DemoConfig, options: PageOptions, check: Check | None = None
+    pipeline: Responder,
+    config: DemoConfig,
+    options: PageOptions,
+    check: Check | None = None,
+    hearing: Hearing | None = None,
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: If the address cannot be used.
     """
-    with running_page(pipeline, config, options, check) as url:
+    with running_page(pipeline, config, options, check, hearing) as url:
         _log.info("the page is at %s", url)
         wait_for_signal()
         _log.info("stopping")
@@ -40,7 +62,11 @@ def serve(
 
 @contextmanager
 def running_page(
-    pipeline: Responder, config: DemoConfig, options: PageOptions, check: Check | None = None
+    pipeline: Responder,
+    config: DemoConfig,
+    options: PageOptions,
+    check: Check | None = None,
+    hearing: Hearing | None = None,
 ) -> Iterator[str]:
     """Serve the page while inside; gives its address.
 
@@ -49,13 +75,20 @@ def running_page(
     """
     check_address(config.host, config.port)
     address = address_of(config)
-    with temporary_cache() as folder:
-        options = replace(options, offers_mcp=config.mcp)
-        with closing(ConversationStore(folder / "conversations")) as store:
-            backend = Backend(pipeline, store, check)
-            page = inside_event_loop(lambda: create_app(backend, options))
-            with running_server(page.app, address, page.stop) as url:
-                yield share(url, page, config) if config.share else url
+    hearing = hearing or Hearing()
+    with temporary_cache() as folder, closing(ConversationStore(folder / "conversations")) as store:
+        calls = RealtimeParts(
+            responder=pipeline,
+            store=store,
+            detector=hearing.detector,
+            layout=hearing.layout,
+            transcribe=hearing.transcribe,
+            options=RealtimeOptions(voices=options.voices),
+        )
+        page_options = replace(options, offers_mcp=config.mcp)
+        page = inside_event_loop(lambda: create_app(Backend(calls, check), page_options))
+        with running_server(page.app, address, page.stop) as url:
+            yield share(url, page, config) if config.share else url
 
 
 def address_of(config: DemoConfig) -> Address:

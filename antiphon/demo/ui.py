@@ -14,12 +14,12 @@ from antiphon.demo import layout
 from antiphon.demo.callbacks import Callbacks, Check, Parts
 from antiphon.demo.conversation import Conversations
 from antiphon.demo.endpoints import Endpoints, Limits, place_endpoints
-from antiphon.demo.handlers import Responder, TurnHandler
+from antiphon.demo.handlers import TurnHandler
 from antiphon.demo.labels import STATIC_CHINESE, STATIC_ENGLISH
 from antiphon.demo.layout import PageOptions, Settings
 from antiphon.demo.reply_settings import PRESETS
 from antiphon.demo.voice_panel import build_voice_panel
-from antiphon.realtime.conversation_store import ConversationStore
+from antiphon.realtime.parts import RealtimeParts
 
 Result = TypeVar("Result")
 
@@ -47,13 +47,11 @@ class Backend:
     """What the page stands on.
 
     Attributes:
-        pipeline: Answers the questions.
-        store: Keeps the conversations.
+        calls: What answers, what remembers, what hears; calls and typed questions share it.
         check: Asked when the page is opened; its error is shown before the first question.
     """
 
-    pipeline: Responder
-    store: ConversationStore
+    calls: RealtimeParts
     check: Check | None = None
 
 
@@ -85,7 +83,8 @@ def inside_event_loop(function: Callable[[], Result]) -> Result:
 def build_page(backend: Backend, options: PageOptions) -> Page:
     """Build the page: components, callbacks, queue."""
     i18n = gr.I18n(en=STATIC_ENGLISH, zh=STATIC_CHINESE, **{"zh-CN": STATIC_CHINESE})
-    handler, conversations = TurnHandler(backend.pipeline), Conversations(backend.store)
+    handler = TurnHandler(backend.calls.responder)
+    conversations = Conversations(backend.calls.store)
     with gr.Blocks(
         title=options.title, analytics_enabled=False, delete_cache=(CACHE_CHECK_S, CACHE_AGE_S)
     ) as blocks:

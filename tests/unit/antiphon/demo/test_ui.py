@@ -7,14 +7,17 @@ from antiphon.demo import layout
 from antiphon.demo.conversation import BrowserTab
 from antiphon.demo.layout import PageOptions
 from antiphon.demo.ui import Backend, Page, build_page, inside_event_loop
+from antiphon.dialogue.vad import SileroDetector
 from antiphon.realtime.conversation_store import ConversationStore
+from antiphon.realtime.parts import RealtimeParts
 from tests.fake_pipeline import FakePipeline
 
 
 @pytest.fixture
 def build(tmp_path):
     def make(options: PageOptions) -> Page:
-        backend = Backend(FakePipeline(), ConversationStore(tmp_path))
+        parts = RealtimeParts(FakePipeline(), ConversationStore(tmp_path), SileroDetector())
+        backend = Backend(parts)
         return inside_event_loop(lambda: build_page(backend, options))
 
     return make
