@@ -46,7 +46,7 @@ class Reply:
 
     seconds: float = 1.6
     chunk_ms: int = 80
-    pace: float = 1.0
+    pace: float = 4.0
     pause_at_s: float = 0.0
     pause_s: float = 0.0
     text: str = "The answer is seven, and that is all there is to say."
@@ -74,7 +74,7 @@ class Plan:
     reply: Reply = field(default_factory=Reply)
     hears: bool = False  # answer when the microphone falls silent
     refuse: int = 0  # close code for every new call
-    queue: tuple[int, ...] = ()  # places told before the call opens
+    queue: tuple[int | None, ...] = ()  # places told before the call opens
     think_s: float = 0.15
     history: list[dict[str, object]] = field(default_factory=list)
 
@@ -134,6 +134,9 @@ class FakeCall:
                 await self.commit()
             case "input_audio_buffer.clear":
                 await self.send("input_audio_buffer.cleared")
+            case "response.create" if self.replying is not None and not self.replying.done():
+                code = "conversation_already_has_active_response"
+                await self.send("error", error={"code": code, "message": "one at a time"})
             case "response.create":
                 self.reply()
             case "response.cancel":

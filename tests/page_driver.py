@@ -169,9 +169,10 @@ class PageDriver:
         self.page.wait_for_timeout(500)
         self.page.click("#send")
 
-    def limit_tokens(self, most: int) -> None:
-        """Set the longest reply in the settings."""
-        self.page.click("#settings button")
+    def limit_tokens(self, most: int, *, is_open: bool = False) -> None:
+        """Set the longest reply in the settings, which are opened unless they are open."""
+        if not is_open:
+            self.page.locator("#settings > button").click()
         self.page.fill("#max-tokens input[type=number]", str(most))
         self.page.press("#max-tokens input[type=number]", "Tab")
 

@@ -81,6 +81,7 @@ class Call:
             try:
                 self._turns.hear(data[start : start + YIELD_BYTES])
             except AntiphonError as problem:
+                self._turns.clear()
                 self._refuse(problem, None)
             await asyncio.sleep(0)
 
@@ -181,7 +182,7 @@ class Call:
             self._turns.add_clip(item_id, [decode_base64(sound) for sound in sounds])
 
     def _truncate(self, event: events.ItemTruncate) -> None:
-        if not self._turns.truncate(event.item_id, event.audio_end_ms):
+        if not self._turns.answers.truncate(event.item_id, event.audio_end_ms):
             raise WireError(
                 "item_not_found",
                 f"no reply {event.item_id!r} of this call can be cut",
@@ -209,7 +210,7 @@ class Call:
 
     def _respond(self, event: events.ResponseCreate) -> None:
         """Answer the messages that wait."""
-        if self._turns.is_responding:
+        if self._turns.answers.is_responding:
             raise WireError(
                 "conversation_already_has_active_response",
                 "a response is under way; wait for response.done or send response.cancel",
@@ -221,10 +222,10 @@ class Call:
                 "there is no new message to answer; commit sound or create an item first",
             )
         settings = for_response(self._turns.settings, event.response)
-        self._turns.ask(join(waiting), settings)
+        self._turns.answers.ask(join(waiting), settings)
 
     def _cancel(self, event: events.ResponseCancel) -> None:
-        if not self._turns.cancel(event.response_id):
+        if not self._turns.answers.cancel(event.response_id):
             raise WireError("response_cancel_not_active", "no response is under way")
 
     def _note_playback(self, event: events.Playback) -> None:

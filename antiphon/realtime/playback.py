@@ -3,9 +3,6 @@
 import time
 from dataclasses import dataclass
 
-LATE_S = 1.0
-"""A report that is older says nothing any more; they come every 0.2 s while a reply plays."""
-
 
 @dataclass(frozen=True)
 class Report:
@@ -51,7 +48,7 @@ class ReplyPlayback:
         now = time.monotonic()
         if self._report is None:
             return min((now - self._started_at) * 1000, self.sent_ms)
-        since_ms = min(now - self._report.at, LATE_S) * 1000 * self._report.is_playing
+        since_ms = (now - self._report.at) * 1000 * self._report.is_playing
         return min(self._report.played_ms + since_ms, self.sent_ms)
 
     def note_sent(self, audio_ms: float) -> None:

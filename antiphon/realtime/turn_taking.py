@@ -142,7 +142,8 @@ class TurnTaker:
             return self._endpointer.push(probability)
         if self._guard is None or not self._guard.is_active:
             return self._endpointer.push(probability, may_start=not self.is_deaf)
-        n_frames = self._guard.push(frame, probability, self._endpointer.options.threshold)
+        threshold, end_ms = self._endpointer.options.threshold, self.position_ms + FRAME_MS
+        n_frames = self._guard.push(frame, probability, threshold, end_ms)
         if n_frames and not self.is_deaf:
             return self._endpointer.begin(n_frames)
         return Step.SILENCE

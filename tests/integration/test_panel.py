@@ -77,7 +77,7 @@ def assert_is_reply(tapped: Tapped, tone: np.ndarray) -> None:
 @pytest.mark.parametrize("chunk_ms", [80, 320])
 def test_reply_is_heard_soon_and_whole(panel, fake, chunk_ms):
     panel.start()
-    tapped = answer_whole(fake, panel, chunk_ms=chunk_ms, seconds=1.6)
+    tapped = answer_whole(fake, panel, chunk_ms=chunk_ms, seconds=1.6, pace=1.0)
     assert tapped.first_at_ms - fake.spoke_at_ms[0] <= 60
     assert_is_reply(tapped, fake.plan.reply.tone())
     stats = panel.ask("stats()")
@@ -107,6 +107,7 @@ def test_a_person_who_speaks_is_let_speak(panel, fake):
         np.abs(np.diff(tapped.waveform)).max()
         <= np.abs(np.diff(fake.plan.reply.tone() / 32768)).max() + 1e-3
     )
+    panel.wait_until("antiphonCall.events.counts()['conversation.item.truncated'] === 1")
     (truncated,) = fake.of_type("conversation.item.truncate")
     heard_ms = len(tapped.sounding) * 1000 / RATE
     assert truncated["audio_end_ms"] == pytest.approx(heard_ms, abs=30)
@@ -136,7 +137,7 @@ def test_stop_with_escape_and_when_nothing_sounds(panel, fake):
     panel.wait_for_state("interrupted")
     panel.wait_for_state("listening")
     assert len(fake.of_type("response.cancel")) == 1
-    assert len(fake.of_type("conversation.item.truncate")) == 1
+    panel.wait_until("antiphonCall.events.counts()['conversation.item.truncated'] === 1")
     assert panel.tapped().sounding.size < 2 * RATE
 
 
@@ -190,6 +191,7 @@ def test_spoken_question_is_heard_and_answered(panel, fake):
 
 
 def test_push_to_talk(panel, fake):
+    fake.plan_reply(seconds=8.0)
     panel.page.locator("#mode-push-to-talk").check()
     panel.start()
     assert fake.of_type("session.update")[0]["session"]["audio"]["input"]["turn_detection"] is None
@@ -208,7 +210,7 @@ def test_push_to_talk(panel, fake):
     panel.wait_for_notice("too_short")
     panel.wait_for_state("listening")
     assert len(fake.of_type("input_audio_buffer.commit")) == 1
-    assert len(fake.of_type("conversation.item.truncate")) == 1
+    panel.wait_until("antiphonCall.events.counts()['conversation.item.truncated'] === 1")
 
 
 def test_mute_keys_and_text_fields(panel, fake):
@@ -244,6 +246,17 @@ def test_typing_works_without_a_microphone(panel, fake):
     panel.wait_until("antiphonCall.stats().framesSent > 5")
     assert len(fake.queries) == 1
     assert panel.page.inner_text("#call") == "Hang up"
+
+
+def test_typing_into_a_reply_ends_it_and_asks_anew(panel, fake):
+    panel.start()
+    answer(fake, panel, seconds=8.0, pace=1.0)
+    panel.type("something else")
+    panel.wait_until("antiphonCall.events.counts()['response.created'] === 2")
+    kinds = [e["type"] for e in fake.received if e["type"].startswith(("response", "conv"))]
+    wanted = ["response.cancel", "conversation.item.create", "response.create"]
+    assert [kind for kind in kinds if kind in wanted] == wanted
+    panel.wait_until("antiphonCall.events.counts()['conversation.item.truncated'] === 1")
 
 
 def test_settings_of_the_page_reach_the_server(panel, fake):

@@ -109,10 +109,11 @@ def test_server_that_refuses(open_panel, fake):
 
 def test_queue_failed_reply_and_error(open_panel, fake):
     panel = open_panel()
-    fake.plan.queue = (3, 1)
+    fake.plan.queue = (3, None)
     panel.page.click("#call")
     panel.wait_for_state("queued")
     assert panel.page.inner_text("#state") == "In the queue, place 3"
+    panel.page.get_by_text("Waiting for a free place").wait_for()
     panel.wait_for_state("listening")
     fake.plan_reply(fails="out of memory")
     panel.type("hello")

@@ -42,6 +42,7 @@ export class Call extends Emitter {
     this.isInterrupted = false;
     this.isTalking = false; // the talk button is held
     this.outbox = [];
+    this.isReplyWanted = false; // as soon as the one under way is over
     this.framesSent = 0;
   }
 
@@ -149,10 +150,10 @@ export class Call extends Emitter {
 
   /** Fall silent and let nothing more be heard of the reply; the server hears how far it got. */
   cut() {
-    const wasSomething = this.player.isSounding || this.replies.isActive;
+    const wasSounding = this.player.isSounding;
     this.replies.refuse();
     this.player.flush();
-    if (wasSomething && this.isWanted) this.showInterrupted();
+    if (wasSounding && this.isWanted) this.showInterrupted();
   }
 
   showInterrupted() {
@@ -200,7 +201,17 @@ export class Call extends Emitter {
     }
     this.serverView = 'thinking';
     this.socket.send({ type: 'input_audio_buffer.commit' });
-    this.socket.send({ type: 'response.create' });
+    this.askForReply();
+  }
+
+  /** Ask for a reply, once the one that is being cancelled is over. */
+  askForReply() {
+    this.isReplyWanted = this.replies.isActive;
+    if (!this.isReplyWanted) this.socket.send({ type: 'response.create' });
+  }
+
+  askIfWanted() {
+    if (this.isReplyWanted) this.askForReply();
   }
 
   /** Say something in writing; opens a call without a microphone where there is none. */
@@ -212,14 +223,17 @@ export class Call extends Emitter {
     this.conversation.put(id, { role: 'user', kind: 'text', text: words, status: 'completed' });
     const content = [{ type: 'input_text', text: words }];
     const item = { id, type: 'message', role: 'user', content };
-    this.post({ type: 'conversation.item.create', item });
-    this.post({ type: 'response.create' });
+    this.outbox.push({ type: 'conversation.item.create', item });
+    if (this.isReady) this.post();
   }
 
-  post(event) {
-    if (!this.isReady) return this.outbox.push(event);
-    if (event.type === 'conversation.item.create') this.stop();
-    return this.socket.send(event);
+  /** Send what was typed, also before the call was open. */
+  post() {
+    const events = this.outbox.splice(0);
+    if (events.length === 0) return;
+    this.stop();
+    for (const event of events) this.socket.send(event);
+    this.askForReply();
   }
 
   /** Leave this conversation and begin a new one; a call under way goes on in it. */

@@ -77,7 +77,9 @@ export class Controls {
     this.panel.dataset.state = state;
     this.panel.dataset.muted = String(call.microphone.isMuted);
     const shown = state === 'listening' && this.isTyped ? 'idle' : state;
-    const words = language.say(`state_${shown}`, call.queue || {});
+    const place = call.queue && call.queue.position;
+    const isUnknown = shown === 'queued' && (place === null || place === undefined);
+    const words = language.say(`state_${isUnknown ? 'waiting' : shown}`, { position: place });
     if (this.at('state').textContent !== words) this.at('state').textContent = words;
     this.at('hint').textContent = language.say(this.hintKey(state));
     this.showButtons(state);

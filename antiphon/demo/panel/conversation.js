@@ -56,11 +56,6 @@ export class Conversation extends Emitter {
     this.put(id, { text: item.text + text, words: [...item.words, ...words] });
   }
 
-  addWords(id, words) {
-    const item = this.items.get(id) || blank(id);
-    this.put(id, { words: [...item.words, ...words] });
-  }
-
   /** Note how much of a reply's sound has left the player. */
   heard(id, playedMs) {
     const item = this.items.get(id);

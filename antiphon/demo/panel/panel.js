@@ -51,7 +51,7 @@ class Panel {
 
   makeParts() {
     const { root, language, settings, call } = this;
-    const clipUrl = (id) => this.conversationUrl(`/item/${id}.wav`);
+    const clipUrl = (id) => this.conversationUrl(`/item/${encodeURIComponent(id)}.wav`);
     this.notices = new Notices(root, language, (action) => this.act(action));
     this.transcript = new TranscriptView(root, language, call.conversation, clipUrl);
     this.latency = new LatencyView(root, language);

@@ -55,6 +55,7 @@ export class Player extends Emitter {
     });
     this.node.port.onmessage = ({ data }) => this[`on_${data.type}`](data);
     this.node.connect(this.context.destination);
+    this.setHold(this.holdMs); // what the last call has learnt
     if (sinkId) await this.setSink(sinkId);
     return woken;
   }

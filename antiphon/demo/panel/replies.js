@@ -56,7 +56,7 @@ export class Replies {
   }
 
   'antiphon.words'({ item_id, words }) {
-    this.conversation.addWords(item_id, words);
+    this.conversation.put(item_id, { words }); // with the true length known: instead of the estimates
   }
 
   'response.output_audio.done'({ item_id }) {

@@ -27,7 +27,7 @@ export class Settings extends Emitter {
     return this.values[name];
   }
 
-  /** Change some; unknown names are kept and sent under `antiphon`. */
+  /** Change some; names that `sessionUpdate` does not know stay here. */
   set(changes) {
     const changed = Object.keys(changes).filter((name) => changes[name] !== this.values[name]);
     if (changed.length === 0) return;

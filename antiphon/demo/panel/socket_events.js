@@ -1,7 +1,7 @@
 // What each event of the server means for a call.
 
 const HARMLESS = new Set(['response_cancel_not_active', 'conversation_item_not_found']);
-const NOTHING_SAID = new Set(['input_audio_buffer_commit_empty', 'no_speech']);
+const NOTHING_SAID = new Set(['input_audio_buffer_commit_empty', 'nothing_to_answer']);
 
 export class SocketEvents {
   constructor(call) {
@@ -36,6 +36,7 @@ export class SocketEvents {
     call.isReady = false;
     call.queue = null;
     call.serverView = 'listening';
+    this.leaveUnfinished();
     call.replies.reset();
     if (call.player.current) call.player.end(call.player.current); // what came may be heard out
     const code = isFull ? 'full' : hasOpened ? 'lost' : 'unreachable';
@@ -43,11 +44,22 @@ export class SocketEvents {
     call.refresh();
   }
 
+  /** What was under way when the server went will not be finished. */
+  leaveUnfinished() {
+    const { conversation, replies } = this.call;
+    if (this.provisional) conversation.remove(this.provisional);
+    this.provisional = null;
+    if (replies.isActive && conversation.get(replies.itemId)) {
+      conversation.put(replies.itemId, { status: 'cut' });
+    }
+  }
+
   'session.created'() {
     const { call } = this;
     call.isReady = true;
     for (const code of ['lost', 'unreachable', 'full']) call.emit('solved', code);
-    for (const event of call.outbox.splice(0)) call.post(event);
+    call.isReplyWanted = false;
+    call.post();
   }
 
   'antiphon.history'({ conversation_id, items }) {
@@ -131,6 +143,7 @@ export class SocketEvents {
       call.emit('problem', { code: 'reply_failed', params, passes: true });
     }
     if (response.antiphon) call.emit('figures', response.antiphon);
+    call.askIfWanted();
   }
 
   error({ error }) {

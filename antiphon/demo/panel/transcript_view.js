@@ -20,6 +20,7 @@ export class TranscriptView {
   }
 
   redraw() {
+    for (const row of this.rows.values()) this.label(row);
     for (const item of this.conversation.items.values()) this.draw(item);
   }
 
@@ -74,11 +75,16 @@ export class TranscriptView {
     link.textContent = '↓';
     link.href = this.clipUrl(id);
     link.download = `${id}.wav`;
-    row.play.setAttribute('aria-label', this.language.say('replay'));
-    row.play.title = this.language.say('replay');
-    link.setAttribute('aria-label', this.language.say('download'));
-    link.title = this.language.say('download');
+    row.link = link;
     row.tools.append(row.play, link);
+    this.label(row);
+  }
+
+  label({ play, link }) {
+    for (const [element, key] of [[play, 'replay'], [link, 'download']]) {
+      element.setAttribute('aria-label', this.language.say(key));
+      element.title = this.language.say(key);
+    }
   }
 
   /** Write the text as spans, one a word where the times of the words are known. */
@@ -88,7 +94,7 @@ export class TranscriptView {
     const pieces = isTimed ? item.words.map((word) => word.text) : [];
     const rest = isTimed ? item.text.slice(spoken.length) : item.text;
     const placeholder = item.text ? '' : this.placeholder(item);
-    const key = `${pieces.length}|${rest}|${placeholder}`;
+    const key = `${pieces.join('|')}||${rest}||${placeholder}`;
     if (row.key === key) return;
     row.key = key;
     row.words = pieces.map((text) => span('word', text));
