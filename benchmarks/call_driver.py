@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class Sound:
 
     Attributes:
         began_ms, ended_ms: Wall clock of its first and last sample that is not zero.
-        n_samples: From the first to the last of these, silence within included.
+        n_samples: From the first to the last of these, pauses up to a quarter of a second included.
         start_frame: Of the player's graph, at the first.
     """
 
@@ -312,17 +312,16 @@ class CallDriver:
         assert isinstance(response, dict)
         if response["status"] != "completed":
             raise CallError(f"a reply ended as {response['status']}: {response['status_details']}")
-        sound = self.sound(since)
         self.wait_for_state("listening")
+        sound = self.sound(since)
         return Turn(spoken, sound, event_of(delta), number_of(delta, "wall"), response)
 
     def sound(self, since: int) -> Sound:
-        """Wait until the player has fallen silent again."""
-        ended = self.wait_for("ear:ended", since)
-        first, last = int(number_of(ended, "frame")), int(number_of(ended, "lastFrame"))
-        return Sound(
-            number_of(ended, "wall"), number_of(ended, "lastWall"), last - first + 1, first
-        )
+        """Wait until the player has fallen silent again; a reply with gaps is one sound."""
+        self.wait_for("ear:ended", since)
+        began = self.of_kind("ear:began", since)
+        self.wait_for("ear:ended", since, accept=lambda note: note["frame"] == began[-1]["frame"])
+        return join(self.of_kind("ear:ended", since))
 
     def record(self, is_on: bool = True) -> None:
         """Keep what leaves the player, or no longer."""
@@ -340,6 +339,17 @@ class CallDriver:
         """Give the last reply's sound as it came from the server."""
         reply = self.page.evaluate("() => probe.lastReply()")
         return np.frombuffer(base64.b64decode(reply["samples"]), np.float32)
+
+
+def join(ended: Sequence[Note]) -> Sound:
+    """Make one sound of the stretches that the ear told of."""
+    lengths = [number_of(note, "lastFrame") - number_of(note, "frame") + 1 for note in ended]
+    return Sound(
+        began_ms=number_of(ended[0], "wall"),
+        ended_ms=number_of(ended[-1], "lastWall"),
+        n_samples=round(sum(lengths)),
+        start_frame=round(number_of(ended[0], "frame")),
+    )
 
 
 def event_of(note: Note) -> dict[str, object]:

@@ -6,6 +6,7 @@ writes benchmarks/results/page.json and page.md. Needs playwright, axe-core, Chr
 
 import argparse
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -100,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ["python", "-m", "benchmarks.page", *(sys.argv[1:] if argv is None else argv)]
     )
     rows: dict[str, Row] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that both programs are ended, too
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="antiphon-page-"))
         page = stack.enter_context(running_page(Path(folder)))

@@ -19,6 +19,7 @@ from benchmarks.call_driver import (
     Note,
     Turn,
     event_of,
+    join,
     number_of,
     synthesise,
 )
@@ -192,20 +193,23 @@ def interrupt(tab: CallDriver, clip: Waveform, after_ms: float) -> dict[str, flo
     started = tab.wait_for("in:input_audio_buffer.speech_started", spoken_since)
     cut = tab.wait_for("out:conversation.item.truncate", spoken_since)
     reported_ms = number_of(event_of(cut), "audio_end_ms")
-    sound = tab.sound(since)
+    stretches = [n for n in tab.of_kind("ear:began", since) if n["wall"] <= cut["wall"]]
+    last = stretches[-1]["frame"]
+    sound = join([tab.wait_for("ear:ended", since, accept=lambda note: note["frame"] == last)])
     played, has_all = tab.recorded()
-    item = next(i for i in tab.items() if i["id"] == event_of(cut)["item_id"])
     detected_ms = number_of(started, "wall")
     tab.wait_for("in:response.done", spoken_since, accept=lambda n: is_whole(n, spoken.ended_ms))
     tab.wait_for_state("listening")
     tab.page.wait_for_timeout(400)
+    item = next(i for i in tab.items() if i["id"] == event_of(cut)["item_id"])
+    is_whole_capture = has_all and len(stretches) == 1
     return {
         "speech_to_detection_ms": detected_ms - spoken.began_ms,
         "detection_to_silence_ms": sound.ended_ms - detected_ms,
         "speech_to_silence_ms": sound.ended_ms - spoken.began_ms,
         "client_heard_ms": reported_ms,
-        "captured_ms": captured_ms(played) if has_all else None,
-        "history_heard_ms": float(str(item["heard_ms"])),
+        "captured_ms": captured_ms(played) if is_whole_capture else None,
+        "history_heard_ms": number_of(item, "heard_ms"),
     }
 
 

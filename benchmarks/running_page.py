@@ -33,6 +33,7 @@ class RunningPage:
 
     def __init__(self, folder: Path) -> None:
         ports = ["--port", str(free_port()), "--server-port", str(free_port())]
+        ports += ["--conversations", str(folder / "conversations")]  # for rows that restart it
         services = plan(build_parser().parse_args(ports))
         self.services: dict[str, Service] = {service.name: service for service in services}
         self.url = self.services[PAGE].url + "/"

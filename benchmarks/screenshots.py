@@ -7,6 +7,7 @@ resources/page-*.png and resources/call.gif. Needs playwright, Pillow, Chromium 
 import argparse
 import io
 import itertools
+import signal
 import sys
 import tempfile
 import time
@@ -210,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--patience-s", type=float, default=60, help="how long anything may take")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that both programs are ended, too
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="antiphon-pictures-"))
         page = stack.enter_context(running_page(Path(folder)))

@@ -182,7 +182,7 @@ def test_language_and_colours_can_be_chosen(page):
 
 
 def test_the_developer_sees_inside_and_curl_asks_again(page):
-    ask(page, "what's \"this\"?")
+    ask(page, 'what\'s "this"?')
     show(page, DEVELOPER)
     picture = "() => document.querySelector('#picture img.on-light')?.naturalWidth > 0"
     page.page.wait_for_function(picture)
