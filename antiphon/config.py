@@ -8,7 +8,6 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from antiphon.errors import ConfigError
@@ -161,7 +160,7 @@ class DemoConfig:
         self._check_certificate()
 
     def _check_certificate(self) -> None:
-        """Refuse certificates that are named by halves or are not there."""
+        """Refuse certificates that are named by halves, or twice."""
         if self.ssl_self_signed and (self.ssl_certfile or self.ssl_keyfile):
             raise ConfigError(
                 "--ssl-self-signed makes a certificate of its own; leave it out or leave out "
@@ -169,9 +168,6 @@ class DemoConfig:
             )
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             raise ConfigError("--ssl-certfile and --ssl-keyfile belong together; give both")
-        for flag, path in (("certfile", self.ssl_certfile), ("keyfile", self.ssl_keyfile)):
-            if path is not None and not Path(path).is_file():
-                raise ConfigError(f"--ssl-{flag} {path}: there is no such file")
         if self.share and (self.ssl_certfile or self.ssl_self_signed):
             raise ConfigError(
                 "--share gives an https link of its own and cannot pass on another certificate; "

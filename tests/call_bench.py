@@ -5,22 +5,13 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import uvicorn
-from dialogue_fakes import (
-    LAYOUT,
-    ByteTokenizer,
-    FakeDecoder,
-    FakeEngine,
-    FakeSpeechTokenizer,
-    audio_ids,
-    tone,
-)
 from fastapi import FastAPI
 
 from antiphon.audio import float_to_pcm16
@@ -31,6 +22,15 @@ from antiphon.realtime.conversation_store import ConversationStore, StoredConver
 from antiphon.realtime.outbox import Outbox
 from antiphon.realtime.parts import RealtimeOptions, RealtimeParts
 from antiphon.realtime.socket import create_realtime_router
+from tests.dialogue_fakes import (
+    LAYOUT,
+    ByteTokenizer,
+    FakeDecoder,
+    FakeEngine,
+    FakeSpeechTokenizer,
+    audio_ids,
+    tone,
+)
 
 REPLY = [*b"It is a fine ", *audio_ids(*range(26)), *b"day.", *audio_ids(*range(24)), 263]
 REPLY_TEXT = "It is a fine day."
@@ -121,13 +121,19 @@ class Driver:
         for start in range(0, len(data), chunk):
             await self.call.take_sound(data[start : start + chunk])
 
-    async def wait_for(self, kind: str, n: int = 1, timeout_s: float = 5) -> dict:
+    async def wait_for(self, kind: str, n: int = 1, timeout_s: float = 20) -> dict:
         """Wait for the n-th event of a kind."""
         async with asyncio.timeout(timeout_s):
             while len(found := self.all(kind)) < n:
                 self._changed.clear()
                 await self._changed.wait()
         return found[n - 1]
+
+    async def until(self, is_so: Callable[[], bool], timeout_s: float = 20) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(timeout_s):
+            while not is_so():  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
 
     def all(self, kind: str) -> list[dict]:
         return [each for each in self.events if each["type"] == kind]

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 
 from antiphon.demo.conversation_routes import conversation_router
 from antiphon.demo.layout import PageOptions
-from antiphon.demo.style import head, page_file, theme
+from antiphon.demo.page_head import PageHead
+from antiphon.demo.style import page_file, theme
 from antiphon.demo.ui import Backend, build_page
 from antiphon.demo.voice_panel import panel_static_files
 from antiphon.errors import ConfigError
@@ -48,6 +49,7 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
     app.include_router(conversation_router(backend.calls.store))
     app.include_router(create_realtime_router(backend.calls))
     app.mount("/panel", panel_static_files())
+    app.add_middleware(PageHead, script=page_file("page.js"))
     clips = backend.calls.store.root
     mount(app, page.blocks, page.i18n, clips, offers_mcp=options.offers_mcp)
     return PageApp(app, page.blocks, secrets.token_urlsafe(32))
@@ -72,7 +74,6 @@ def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, clips: Path, *, offers
             mcp_server=offers_mcp,
             theme=theme(),
             css=page_file("page.css"),
-            head=head(),
         )
     except ImportError as error:
         raise ConfigError(

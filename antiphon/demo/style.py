@@ -26,11 +26,6 @@ def page_file(name: str) -> str:
     return resources.files("antiphon.demo").joinpath("page", name).read_text("utf-8")
 
 
-def head() -> str:
-    """Write what stands in the page's head: the script that runs before anything is drawn."""
-    return f"<script>{page_file('page.js')}</script>"
-
-
 def theme() -> gr.themes.Base:
     """Make the page's theme, of the fonts that every system has."""
     made = gr.themes.Default(

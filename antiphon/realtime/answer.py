@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from antiphon.api.realtime_messages import ErrorInfo, Message, error, message
+from antiphon.api.realtime_messages import ErrorInfo, Message, ResponseStatus, error, message
 from antiphon.dialogue.events import AudioChunk, Event, TextDelta, TurnDone, TurnFailed, UserTokens
 from antiphon.dialogue.heard_reply import HeardReply
 from antiphon.dialogue.responder import Responder
@@ -59,6 +59,7 @@ class AnswerParts:
         lock: Held while the dialogue is used; one answer of a call after the other.
         on_tokens: Gets the person's speech tokens.
         on_sound: Gets all sound that is sent, as it is sent.
+        on_finished: Called when the response has ended, before its client can know.
         on_settled: Called when nothing of it runs any more and the history is right.
     """
 
@@ -70,6 +71,7 @@ class AnswerParts:
     lock: asyncio.Lock
     on_tokens: Callable[["Answer", UserTokens], None]
     on_sound: Callable[["Answer", AudioChunk], None]
+    on_finished: Callable[["Answer"], None]
     on_settled: Callable[["Answer"], None]
 
 
@@ -148,7 +150,7 @@ class Answer:
             reason: "turn_detected" or "client_cancelled".
         """
         if self.is_active:
-            self.writer.finish("cancelled", {"type": "cancelled", "reason": reason})
+            self._finish("cancelled", {"type": "cancelled", "reason": reason})
         self.playback.flush()
         self._task.cancel()
 
@@ -265,16 +267,22 @@ class Answer:
             "n_dropped_turns": done.n_dropped_turns,
         }
         if done.stop_reason == "stop":
-            self.writer.finish("completed", None, own)
+            self._finish("completed", None, own)
         elif done.stop_reason == "cancelled":
-            self.writer.finish(
-                "cancelled", {"type": "cancelled", "reason": "client_cancelled"}, own
-            )
+            self._finish("cancelled", {"type": "cancelled", "reason": "client_cancelled"}, own)
         else:
             reason = {"type": "incomplete", "reason": "max_output_tokens"}
-            self.writer.finish("incomplete", dict(reason), own)
-        if self.writer.said.n_samples:
-            self.playback.note_sent(self.writer.said.audio_ms)
+            self._finish("incomplete", dict(reason), own)
+
+    def _finish(
+        self, status: ResponseStatus, why: Message | None = None, own: Message | None = None
+    ) -> None:
+        """Write the end of the response."""
+        if self.is_active:
+            self.writer.finish(status, why, own)
+            if self.writer.said.n_samples:  # the last samples came with the end
+                self.playback.note_sent(self.writer.said.audio_ms)
+            self._parts.on_finished(self)
 
     def _fail(self, problem: AntiphonError) -> None:
         """Say what went wrong, inside the response and as an event."""
@@ -283,7 +291,7 @@ class Answer:
         code = "server_busy" if isinstance(problem, ServerBusyError) else "response_failed"
         info = ErrorInfo("server_error", code, str(problem))
         self._parts.outbox.send(error(info))
-        self.writer.finish("failed", {"type": "failed", "error": info.to_json()})
+        self._finish("failed", {"type": "failed", "error": info.to_json()})
 
     async def _wait_in_queue(self, problem: ServerBusyError) -> None:
         """Tell the place in the queue and wait."""

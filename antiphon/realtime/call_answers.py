@@ -186,8 +186,11 @@ class CallAnswers:
 
     async def close(self) -> None:
         """Stop everything; returns when nothing runs."""
-        if self.newest is not None and (self.is_responding or self.is_playing):
+        newest = self.newest
+        if newest is not None and newest.playback.is_reported and self.is_playing:
             self.interrupt("client_cancelled")
+        elif newest is not None and newest.is_active:
+            newest.stop("client_cancelled")  # all that was sent may have been heard
         self._waiting = None
         self._resolve_uncut()
         for each in tuple(self._questions):
@@ -204,6 +207,7 @@ class CallAnswers:
             lock=self._lock,
             on_tokens=self._on_tokens,
             on_sound=self._on_sound,
+            on_finished=self._on_finished,
             on_settled=self._on_settled,
         )
         options = turn_options(settings, self._parts.options.voices)
@@ -238,14 +242,19 @@ class CallAnswers:
         self._on_sound_sent(samples, is_first)
         self._on_change()
 
+    def _on_finished(self, answer: Answer) -> None:
+        """Keep what was said."""
+        if answer.writer.has_item:
+            self._log.add_reply(answer)
+
     def _on_settled(self, answer: Answer) -> None:
-        """Keep what was said; go on with a turn that waited."""
+        """Keep what was heard; go on with a turn that waited."""
         if not answer.is_released:
             self._questions.pop(answer, None)
             return
         self.active_at = time.monotonic()
-        if answer.writer.has_item:
-            self._log.add_reply(answer)
+        if answer.writer.has_item and answer.heard_ms is not None:
+            self._log.add_reply(answer)  # the text that was heard is known now
         if answer.writer.settings.antiphon.show_tokens:
             self._send_tokens(answer)
         self._on_change()

@@ -126,6 +126,8 @@ class CallTurns:
             return False
         if ended is not None:
             self._tell_stopped(ended.end_ms, turn)
+        elif turn_detection(self.settings) is None:
+            turn.utterance.push(self._microphone.flush())
         self._keep(turn)
         return True
 
@@ -149,7 +151,7 @@ class CallTurns:
         utterance = Utterance()
         for sound in sounds:
             utterance.push(microphone.push(sound))
-        utterance.push(microphone.finish())
+        utterance.push(microphone.flush())
         utterance.source.end()
         self.log.add_speech(item_id, utterance)
         self._pending.append(PendingMessage(item_id, utterance=utterance))

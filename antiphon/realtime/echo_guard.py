@@ -35,7 +35,7 @@ NOISE_QUANTILE = 0.1  # of what is heard: the room, when nobody speaks
 MARGIN_DB = 7.0
 """How much louder than the expected echo a band must be to count as somebody else's."""
 
-FOREIGN_SHARE = 0.5  # of a frame's loud bands, for the frame to be somebody else's
+FOREIGN_SHARE = 0.35  # of a frame's loud bands, for the frame to be somebody else's
 LOUD_DB = 25.0  # bands at most so far below the loudest of the frame are loud
 MIN_CORRELATION = 0.5
 MIN_ALIGNED = 12  # frames; fewer tell no delay

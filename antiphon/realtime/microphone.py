@@ -49,9 +49,11 @@ class Microphone:
         self._n_samples += len(samples)
         return self._resampler.push(samples)
 
-    def finish(self) -> Waveform:
-        """Return the samples still held back, (n,) float32; nothing may be pushed afterwards."""
-        return self._resampler.finish()
+    def flush(self) -> Waveform:
+        """Return the samples still held back, (n,) float32: what comes next is other sound."""
+        rest = self._resampler.finish()
+        self._resampler = ResampleStream(self.rate, VAD_RATE)
+        return rest
 
 
 def decode_base64(text: str) -> bytes:

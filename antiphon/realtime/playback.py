@@ -27,6 +27,11 @@ class ReplyPlayback:
         self._is_flushed = False
 
     @property
+    def is_reported(self) -> bool:
+        """Whether the client tells how far it is."""
+        return self._report is not None
+
+    @property
     def is_playing(self) -> bool:
         """Whether the client most likely plays it now."""
         return self.remaining_s > 0

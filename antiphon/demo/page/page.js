@@ -91,6 +91,17 @@
     paint();
   });
 
+  // Gradio's button beside a text box is a picture without words.
+  const name = () => {
+    for (const button of document.querySelectorAll('.submit-button:not([aria-label])')) {
+      const words = navigator.language.startsWith('zh') ? '发送' : 'Send';
+      button.setAttribute('aria-label', words);
+    }
+  };
+  document.addEventListener('DOMContentLoaded', () => {
+    new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  });
+
   // Settings of replies: kept over a reload, and told to the live call.
   const kept = () => {
     try {

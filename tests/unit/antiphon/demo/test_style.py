@@ -12,7 +12,6 @@ from antiphon.demo.live_reply import TokenView
 from antiphon.demo.style import (
     downloads_html,
     event_log_words,
-    head,
     page_file,
     picture_html,
     status_html,
@@ -63,6 +62,5 @@ def test_the_page_brings_all_it_needs():
         text = page_file(name)
         assert "://" not in text
         assert "@import" not in text
-    assert page_file("page.js") in head()
     words = json.loads(event_log_words())
     assert words["en"].keys() == words["zh"].keys()

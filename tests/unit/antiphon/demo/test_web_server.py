@@ -76,9 +76,11 @@ def test_a_taken_port_is_said_in_words():
             pass
 
 
-def test_a_file_that_is_no_certificate_is_said_in_words(tmp_path):
+@pytest.mark.parametrize("text", ["no certificate", None], ids=["damaged", "missing"])
+def test_a_file_that_is_no_certificate_is_said_in_words(tmp_path, text):
     wrong = tmp_path / "wrong.pem"
-    wrong.write_text("no certificate")
+    if text is not None:
+        wrong.write_text(text)
     address = Address("localhost", 0, wrong, wrong)
     refused = pytest.raises(ConfigError, match="cannot use the certificate")
     with refused, running_server(make_app(), address, lambda: None):
