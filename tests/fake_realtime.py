@@ -7,7 +7,6 @@ tests.fake_realtime` serves it for trying the page by hand.
 import asyncio
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -17,17 +16,16 @@ from dataclasses import dataclass, field, replace
 
 import gradio as gr
 import numpy as np
-import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 
 from antiphon.demo.voice_panel import build_voice_panel, panel_static_files
+from tests.running_app import PATIENCE_S, RunningApp, free_port
 
 RATE = 24_000
 TONE_HZ = 440.0
 LOUD = 0.02  # a frame above this is speech
 SILENCE_FRAMES = 20  # of 20 ms: the end of a turn
 START_FRAMES = 4
-PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -328,39 +326,6 @@ class FakeRealtime:
 
     def of_type(self, kind: str) -> list[dict]:
         return [event for event in list(self.received) if event["type"] == kind]
-
-
-class RunningApp:
-    """An app served by a thread of its own until it is stopped."""
-
-    def __init__(self, app: FastAPI, port: int) -> None:
-        settings = {"log_level": "error", "ws_ping_interval": None, "lifespan": "off"}
-        config = uvicorn.Config(app, "localhost", port, timeout_graceful_shutdown=1, **settings)
-        self.server = uvicorn.Server(config)
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-        deadline = time.monotonic() + PATIENCE_S
-        while not self.server.started:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.01)
-
-    def _run(self) -> None:
-        self.loop.run_until_complete(self.server.serve())
-        self.loop.close()
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.server.force_exit = True
-        self.thread.join(PATIENCE_S)
-        assert not self.thread.is_alive()
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 async def page_app(fake: FakeRealtime) -> FastAPI:
