@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from playwright.sync_api import Browser
 
-from antiphon.audio import Waveform
+from antiphon.audio import Waveform, resample
+from antiphon.dialogue.vad import VAD_RATE, SileroDetector
+from antiphon.realtime.barge_in_trial import EchoPath, run_trial
 from benchmarks.call_driver import (
     RATE,
     CallDriver,
@@ -290,6 +292,7 @@ def echo(setting: Setting) -> Row:
     began_at = time.monotonic()
     with setting.open(echo_db=ECHO_DB) as tab:
         tab.start()
+        tab.record()
         while played_ms < setting.echo_s * 1000:
             since = tab.mark()
             tab.page.fill("#words", LONG)
@@ -304,10 +307,13 @@ def echo(setting: Setting) -> Row:
             setting.say(f"{played_ms / 1000:.0f} of {setting.echo_s:.0f} s, {n_false} false")
             if time.monotonic() - began_at > 20 * setting.echo_s + 120:
                 raise CallError(f"only {played_ms / 1000:.0f} s of replies were played in time")
+        replies, _ = tab.recorded()
+    trial = run_trial(SileroDetector(), resample(replies, RATE, VAD_RATE), EchoPath(ECHO_DB))
     per_minute = round(n_false * 60_000 / played_ms, 2)
     figures = (
         Figure("false interruptions a minute of the reply fed back", per_minute, 1),
         Figure("seconds of replies fed back 12 dB lower", round(played_ms / 1000, 1)),
         Figure("replies", n_replies),
+        Figure("the same sound through the turn taking alone, a room of noise", trial.n_false, 1),
     )
     return Row("false interruptions by the reply's own sound", figures)
