@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import TimeoutError as BrowserTimeoutError
 
 from antiphon.audio import Waveform, float_to_pcm16, read_audio
 
@@ -210,9 +211,16 @@ class CallDriver:
         return str(self.page.get_attribute(".panel", "data-state"))
 
     def wait_for_state(self, *names: str) -> None:
-        """Wait for one of some states."""
+        """Wait for one of some states.
+
+        Raises:
+            CallError: If it is in none of them in time.
+        """
         selector = ", ".join(f".panel[data-state={name}]" for name in names)
-        self.page.wait_for_selector(selector)
+        try:
+            self.page.wait_for_selector(selector)
+        except BrowserTimeoutError as error:
+            raise CallError(f"waited for {' or '.join(names)}, still {self.state()}") from error
 
     def ask(self, expression: str) -> object:
         """Ask the page's own interface."""

@@ -211,7 +211,7 @@ def interrupt(tab: CallDriver, clip: Waveform, after_ms: float) -> dict[str, flo
         "speech_to_silence_ms": sound.ended_ms - spoken.began_ms,
         "client_heard_ms": reported_ms,
         "captured_ms": captured_ms(played) if is_whole_capture else None,
-        "history_heard_ms": number_of(item, "heard_ms"),
+        "history_heard_ms": None if item["heard_ms"] is None else number_of(item, "heard_ms"),
     }
 
 
@@ -253,6 +253,13 @@ def interruption(setting: Setting) -> Row:
         for r in records
         if r["client_heard_ms"] is not None and r["captured_ms"] is not None
     ]
+    off_grid = [
+        abs(r["client_heard_ms"] - r["history_heard_ms"])
+        for r in records
+        if r["client_heard_ms"] is not None and r["history_heard_ms"] is not None
+    ]
+    if not records:
+        raise CallError(errors[0])
     columns = {name: [r[name] for r in records if r[name] is not None] for name in records[0]}
     figures = (
         Figure("detection to silence, worst, ms", worst(columns["detection_to_silence_ms"]), 60),
@@ -260,6 +267,7 @@ def interruption(setting: Setting) -> Row:
         Figure("speech to silence, worst, ms", worst(columns["speech_to_silence_ms"]), 300),
         Figure("the same, median, ms", median(columns["speech_to_silence_ms"])),
         Figure("client's heard length to captured length, worst, ms", worst(apart), 30),
+        Figure("history's cut to client's heard length, worst, ms", worst(off_grid), 80),
         Figure("interruptions that stopped the reply", len(records), least=setting.n_turns),
     )
     error = f"{len(errors)} failed, first: {errors[0]}" if errors else None
