@@ -196,8 +196,9 @@ class CallDriver:
     def __enter__(self) -> "CallDriver":
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:  # else the page may hang, and the browser is closed after it anyway
+            self.close()
 
     # what the page shows
 
