@@ -91,11 +91,16 @@
     paint();
   });
 
-  // Gradio's button beside a text box is a picture without words.
+  // Names for what Gradio leaves without: the button beside a text box is a picture.
   const name = () => {
     for (const button of document.querySelectorAll('.submit-button:not([aria-label])')) {
       const words = navigator.language.startsWith('zh') ? '发送' : 'Send';
       button.setAttribute('aria-label', words);
+    }
+    // Where a box has a button to copy, its label belongs to that button instead.
+    for (const box of document.querySelectorAll('label textarea:not([aria-label])')) {
+      const words = box.closest('label').querySelector('[data-testid=block-info]');
+      if (words && !box.labels.length) box.setAttribute('aria-label', words.textContent.trim());
     }
   };
   document.addEventListener('DOMContentLoaded', () => {
@@ -156,6 +161,16 @@
   const tell = () => {
     tabs?.postMessage('changed');
     window.antiphonCall?.refresh?.();
+  };
+
+  // Gradio loads the page anew when its server is back, which would end a call that has found its own
+  // way back already. It asks for this address first; while a call is on, it gets no answer.
+  const { fetch } = window;
+  const isInCall = () => !['idle', 'error', undefined].includes(window.antiphonCall?.state());
+  window.fetch = (...request) => {
+    const url = String(request[0]?.url ?? request[0]);
+    if (/\/app_id\/?$/.test(url) && isInCall()) return Promise.reject(new TypeError('in a call'));
+    return fetch.apply(window, request);
   };
 
   window.antiphonPage = {
