@@ -149,6 +149,11 @@ class DemoConfig:
     ssl_self_signed: bool = setting(
         False, "serve https with a certificate made here; browsers warn of it once"
     )
+    conversations: str | None = setting(
+        None,
+        "folder that keeps conversations over a restart, each until two hours after its last use; "
+        "none: they end with the program",
+    )
     mcp: bool = setting(False, "offer the page's endpoints to agents, too (needs gradio[mcp])")
     log_level: str = setting("info", "how much to log", LOG_LEVELS)
 

@@ -37,7 +37,7 @@ STOP_TIMEOUT_S = 10.0
 SPEECH_FLAGS = ("tokenizer_path", "flow_path")
 WEIGHT_FLAGS = ("model_path", *SPEECH_FLAGS)  # may name weights that are downloaded first
 SHARED_FLAGS = ("model_path", "device")
-PAGE_FLAGS = ("ssl_certfile", "ssl_keyfile", "ssl_self_signed", "share", "mcp")
+PAGE_FLAGS = ("ssl_certfile", "ssl_keyfile", "ssl_self_signed", "share", "mcp", "conversations")
 
 
 @dataclass(frozen=True)
@@ -303,6 +303,9 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
         "--ssl-self-signed",
         action="store_true",
         help="https with a certificate made here, so that other machines get a microphone",
+    )
+    parser.add_argument(
+        "--conversations", metavar="FOLDER", help="keep conversations here over a restart"
     )
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public link")
     parser.add_argument("--mcp", action="store_true", help="offer the page to agents")

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
@@ -49,11 +50,12 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
     app.include_router(create_realtime_router(backend.calls))
     app.mount("/panel", panel_static_files())
     app.add_middleware(PageHead, script=page_file("page.js"))
-    mount(app, page.blocks, page.i18n, offers_mcp=options.offers_mcp)
+    clips = backend.calls.store.root
+    mount(app, page.blocks, page.i18n, clips, offers_mcp=options.offers_mcp)
     return PageApp(app, page.blocks, secrets.token_urlsafe(32))
 
 
-def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, *, offers_mcp: bool) -> None:
+def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, clips: Path, *, offers_mcp: bool) -> None:
     """Put Gradio's page at the root of the application, behind all other routes."""
     try:
         gr.mount_gradio_app(
@@ -66,6 +68,7 @@ def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, *, offers_mcp: bool) -
             max_file_size=MAX_UPLOAD,
             ssr_mode=False,
             enable_monitoring=False,
+            allowed_paths=[str(clips)],
             pwa=False,
             i18n=i18n,
             mcp_server=offers_mcp,

@@ -20,8 +20,10 @@ from antiphon.demo.ui import Backend, inside_event_loop
 from antiphon.demo.web_server import Address, running_server
 from antiphon.dialogue.responder import Responder, Transcribe
 from antiphon.dialogue.vad import SileroDetector, SpeechDetector
+from antiphon.errors import ConfigError
 from antiphon.models.base import TokenLayout
 from antiphon.realtime.conversation_store import ConversationStore
+from antiphon.realtime.kept_conversations import KeptConversations
 from antiphon.realtime.parts import RealtimeOptions, RealtimeParts
 
 _log = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ def running_page(
     check_address(config.host, config.port)
     address = address_of(config)
     hearing = hearing or Hearing()
-    with temporary_cache() as folder, closing(ConversationStore(folder / "conversations")) as store:
+    with temporary_cache() as folder, closing(open_store(config, hearing, folder)) as store:
         calls = RealtimeParts(
             responder=pipeline,
             store=store,
@@ -89,6 +91,23 @@ def running_page(
         page = inside_event_loop(lambda: create_app(Backend(calls, check), page_options))
         with running_server(page.app, address, page.stop) as url:
             yield share(url, page, config) if config.share else url
+
+
+def open_store(config: DemoConfig, hearing: Hearing, folder: Path) -> ConversationStore:
+    """Open the conversations: in a folder that stays where one is named, else below `folder`.
+
+    Raises:
+        ConfigError: If the folder cannot be made.
+    """
+    if config.conversations is None:
+        return ConversationStore(folder / "conversations")
+    try:
+        return KeptConversations(Path(config.conversations).resolve(), model=str(hearing.layout))
+    except OSError as error:
+        raise ConfigError(
+            f"--conversations {config.conversations}: {error.strerror or error}; "
+            "name a folder that can be written to"
+        ) from error
 
 
 def address_of(config: DemoConfig) -> Address:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from antiphon.api.realtime_messages import Json, Message
 from antiphon.dialogue.session import Session
@@ -51,6 +51,22 @@ class ConversationItem:
     heard_ms: int | None = None
     details: dict[str, Json] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, found: Message, folder: Path) -> Self:
+        """Read what `to_record` wrote.
+
+        Raises:
+            TypeError: If a field is missing or unknown.
+        """
+        known = {name: value for name, value in found.items() if name != "has_clip"}
+        name = known.pop("clip", None)
+        clip = folder / Path(name).name if isinstance(name, str) else None
+        return cls(**known, clip=clip)  # type: ignore[arg-type]
+
+    def to_record(self) -> Message:
+        """Give the form in which it is kept beside its clip."""
+        return {**self.to_json(), "clip": None if self.clip is None else self.clip.name}
+
     def to_json(self) -> Message:
         """Give the form in which `antiphon.history`, `antiphon.item` and downloads hold it."""
         return {
@@ -78,8 +94,11 @@ class StoredConversation:
         n_open: Calls that hold it; it is not forgotten while there is one.
     """
 
-    def __init__(self, conversation_id: str, folder: Path) -> None:
+    def __init__(
+        self, conversation_id: str, folder: Path, on_change: Callable[[], None] | None = None
+    ) -> None:
         self.id = conversation_id
+        self._on_change = on_change
         self.session = Session(session_id=conversation_id)
         self.items: list[ConversationItem] = []
         self.folder = folder
@@ -100,6 +119,7 @@ class StoredConversation:
             self.items.append(item)
         else:
             self.items[index] = item
+        self._note_change()
         for listener in tuple(self._listeners):
             listener(item)
 
@@ -114,6 +134,7 @@ class StoredConversation:
         if index is None:
             return None
         item = self.items.pop(index)
+        self._note_change()
         if item.clip is not None:
             item.clip.unlink(missing_ok=True)
         return item
@@ -141,6 +162,7 @@ class StoredConversation:
         finally:
             self.n_open -= 1
             self.touched = time.monotonic()
+            self._note_change()
 
     def clip_path(self, item_id: str) -> Path:
         """Say where the clip of an item belongs; makes the folder."""
@@ -153,6 +175,10 @@ class StoredConversation:
         self.session.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _note_change(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
+
     def _index(self, item_id: str) -> int | None:
         return next((n for n, item in enumerate(self.items) if item.id == item_id), None)
 
@@ -164,6 +190,9 @@ class ConversationStore:
         root: Folder below which clips are kept.
         max_conversations: Most conversations.
         idle_s: Seconds after which an idle one is forgotten.
+
+    Attributes:
+        root: The store's own folder.
     """
 
     def __init__(self, root: Path, max_conversations: int = 256, idle_s: float = 7200) -> None:
@@ -172,7 +201,7 @@ class ConversationStore:
                 f"max_conversations {max_conversations} and idle_s {idle_s}; both must be above 0"
             )
         root.mkdir(parents=True, exist_ok=True)
-        self._root = Path(tempfile.mkdtemp(prefix="antiphon-conversations-", dir=root))
+        self.root = self._make_root(root)
         self._max, self._idle_s = max_conversations, idle_s
         self._conversations: dict[str, StoredConversation] = {}
 
@@ -197,9 +226,7 @@ class ConversationStore:
         if len(self) >= self._max:
             self._forget_oldest()
         new_id = conversation_id or uuid.uuid4().hex
-        conversation = StoredConversation(new_id, self._root / new_id)
-        self._conversations[new_id] = conversation
-        return conversation
+        return self._begin(new_id)
 
     def get(self, conversation_id: str) -> StoredConversation | None:
         """Give a known conversation, and note that it was used."""
@@ -219,7 +246,17 @@ class ConversationStore:
         """Forget all and delete the clips."""
         for each in tuple(self._conversations.values()):
             self._forget(each)
-        shutil.rmtree(self._root, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _make_root(self, root: Path) -> Path:
+        """Make the folder of this store below the one that was named."""
+        return Path(tempfile.mkdtemp(prefix="antiphon-conversations-", dir=root))
+
+    def _begin(self, conversation_id: str) -> StoredConversation:
+        """Make an empty conversation."""
+        conversation = StoredConversation(conversation_id, self.root / conversation_id)
+        self._conversations[conversation_id] = conversation
+        return conversation
 
     def _forget_oldest(self) -> None:
         idle = [each for each in self._conversations.values() if each.is_idle]
@@ -227,7 +264,11 @@ class ConversationStore:
             raise ServerBusyError(
                 f"{len(self)} conversations are open, which is the most; come back later"
             )
-        self._forget(min(idle, key=lambda each: each.touched))
+        self._drop(min(idle, key=lambda each: each.touched))
+
+    def _drop(self, conversation: StoredConversation) -> None:
+        """Make room."""
+        self._forget(conversation)
 
     def _forget(self, conversation: StoredConversation) -> None:
         logger.debug("forgetting conversation %s", conversation.id)

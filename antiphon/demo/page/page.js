@@ -163,6 +163,16 @@
     window.antiphonCall?.refresh?.();
   };
 
+  // Gradio loads the page anew when its server is back, which would end a call that has found its own
+  // way back already. It asks for this address first; while a call is on, it gets no answer.
+  const { fetch } = window;
+  const isInCall = () => !['idle', 'error', undefined].includes(window.antiphonCall?.state());
+  window.fetch = (...request) => {
+    const url = String(request[0]?.url ?? request[0]);
+    if (/\/app_id\/?$/.test(url) && isInCall()) return Promise.reject(new TypeError('in a call'));
+    return fetch.apply(window, request);
+  };
+
   window.antiphonPage = {
     ...{ conversationId, renew, language, setLanguage, theme, isDark, setTheme },
     ...{ configure, restore, hush, here, ask, download, tell },

@@ -272,9 +272,9 @@ def test_the_plan_hands_the_flags_on() -> None:
 
 
 def test_flags_of_the_page_reach_the_page_alone() -> None:
-    given = ["--ssl-self-signed", "--mcp"]
+    given = ["--ssl-self-signed", "--mcp", "--conversations", "kept"]
     server, page = plan(build_parser().parse_args(given))
-    assert page.command[-2:] == tuple(given)
+    assert page.command[-4:] == tuple(given)
     assert not set(given) & set(server.command)
     assert (server.url[:7], page.url) == ("http://", "https://localhost:8888")
     _, page = plan(build_parser().parse_args(["--ssl-certfile", "c", "--ssl-keyfile", "k"]))
