@@ -73,8 +73,8 @@ def test_latency_has_all_stages_of_all_sides(reports):
     assert first["stage"] == latency.FIRST_AUDIO
     assert first["baseline / antiphon"] > 0
     assert first["antiphon, heard while spoken: p50"] > rows[2]["antiphon, heard while spoken: p50"]
-    assert [row["stage"] for row in rows[4:]] == ["block 2", "block 3"]
-    # 80 tokens: 13, 26, 13, 26, 2. The original's blocks of 25 and 50 leave one block fewer.
+    assert [row["stage"] for row in rows[4:]] == ["block 2", "block 3", "block 4"]
+    # 80 tokens: 13, 26, 13, 26, 2. The original's blocks of 25 and 50 leave two blocks fewer.
     assert rows[-1]["baseline: p50"] is None
 
 
