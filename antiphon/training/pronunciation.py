@@ -9,6 +9,7 @@ from pathlib import Path
 
 from antiphon.errors import ConfigError
 from antiphon.training import lexicon
+from antiphon.training.domain import facts_lexicon
 from antiphon.training.grammar import normalise
 
 PHONES = (
@@ -47,7 +48,8 @@ def pronouncing_dictionary() -> dict[str, tuple[int, ...]]:
 
 def own_pronunciations() -> list[list[str]]:
     """List what the dictionary lacks, as its lines."""
-    return [[word, *phones.split()] for word, phones in lexicon.PRONUNCIATIONS.items()]
+    own = lexicon.PRONUNCIATIONS | facts_lexicon.PRONUNCIATIONS
+    return [[word, *phones.split()] for word, phones in own.items()]
 
 
 def phone_labels(text: str) -> list[int]:
