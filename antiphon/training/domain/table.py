@@ -149,8 +149,8 @@ class FullDomain(Domain):
             return Exchange("reading", row, "", language="zh")
         n_words = rng.randint(words.MAX_WORDS + 1, words.MAX_WORDS + 3)
         if rng.random() < OTHER_WORDS:
-            row = f"{grammar.reading(rng)} {grammar.reading(rng)}".split()
-            return Exchange("reading", " ".join(row[:n_words]), "")
+            mixed = f"{grammar.reading(rng)} {grammar.reading(rng)}".split()
+            return Exchange("reading", " ".join(mixed[:n_words]), "")
         return Exchange("reading", " ".join(rng.choice(WORDS) for _ in range(n_words)), "")
 
     def recital(self, rng: random.Random) -> Exchange:
