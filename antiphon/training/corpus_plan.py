@@ -137,10 +137,9 @@ def plan_full(config: DataTaskConfig, domain: Domain) -> list[Utterance]:
         exchange = domain.draw(rng, reserved=not is_training)
         split = "train" if is_training else "valid"
         plan += conversation(f"q{index}", exchange, split, rng)
-        if is_training:
-            for turn in (*exchange.before, exchange):
-                answer = spoken_answer("", turn)
-                answers.setdefault(answer_key(answer.text, answer.pace), answer)
+        for turn in (*exchange.before, exchange) if is_training else exchange.before:
+            answer = spoken_answer("", turn)
+            answers.setdefault(answer_key(answer.text, answer.pace), answer)
     for index in range(config.n_readings):
         read = domain.reading(rng)
         speaking = draw_speaking(rng, read.language)

@@ -1,9 +1,10 @@
-"""Batches made in several processes, ahead of their use, so that a GPU need not wait for them.
+"""Work in several processes: batches made ahead of their use, and lists of things computed once.
 
-Knows no kind of batch. Each process draws from a seed of its own.
+Keeps a GPU from waiting. Knows no kind of batch; each process draws from a seed of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import get_context
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 Item = TypeVar("Item")
 Made = TypeVar("Made", covariant=True)
+Result = TypeVar("Result")
 AHEAD = 4  # batches a process keeps ready
 
 
@@ -51,3 +53,14 @@ def prefetch(make: MakesBatches[Item], n_workers: int, seed: int) -> Iterator[It
         multiprocessing_context="spawn",
     )
     return iter(loader)
+
+
+def map_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], n_workers: int
+) -> Iterator[Result]:
+    """Apply a function to items in order, in `n_workers` fresh processes; 0 does it here."""
+    if not n_workers:
+        yield from map(function, items)
+        return
+    with get_context("spawn").Pool(n_workers, torch.set_num_threads, (1,)) as pool:
+        yield from pool.imap(function, items, chunksize=16)
