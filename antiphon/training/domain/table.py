@@ -62,6 +62,10 @@ class Domain(ABC):
         """Draw a text said without being asked: practice in speaking; the answer holds it."""
 
     @abstractmethod
+    def long_count(self, rng: random.Random) -> Exchange:
+        """Draw a count free for training, from a wider range than is ever asked aloud."""
+
+    @abstractmethod
     def texts(self) -> list[str]:
         """List questions and answers from which the text vocabulary is learned."""
 
@@ -94,6 +98,10 @@ class SmallDomain(Domain):
     def recital(self, rng: random.Random) -> Exchange:
         """Draw a text to say."""
         return Exchange("recital", "", grammar.recital(rng))
+
+    def long_count(self, rng: random.Random) -> Exchange:
+        """Draw a count from a wider range."""
+        return grammar.free_count(rng, grammar.MAX_RECITED_START)
 
     def texts(self) -> list[str]:
         """List texts for the vocabulary."""
@@ -164,6 +172,14 @@ class FullDomain(Domain):
         skill = "arithmetic" if kind < 0.85 else "count"
         answer = self.draw(rng, skill, language=language).answer
         return Exchange("recital", "", answer, language=language)
+
+    def long_count(self, rng: random.Random) -> Exchange:
+        """Draw a count from a wider range, in either language."""
+        language = "zh" if rng.random() < MANDARIN_RECITALS else "en"
+        while True:
+            exchange = numbers.count(language, rng, grammar.MAX_RECITED_START)
+            if not exchange.is_reserved:
+                return exchange
 
     def row(self, rng: random.Random, language: str) -> Exchange:
         """Draw a row of words to say, longer than what is repeated."""

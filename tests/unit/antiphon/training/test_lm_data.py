@@ -9,8 +9,9 @@ from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.dialogue.prompt import render_prompt, speech_turn
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
-from antiphon.training import lm_data
+from antiphon.training import lm_data, lm_rows
 from antiphon.training.data import Record
+from antiphon.training.domain.table import SmallDomain
 from antiphon.training.text_vocabulary import write_text_vocabulary
 
 N_AUDIO = 32
@@ -149,8 +150,10 @@ def test_only_sums_and_counts_are_recited(builder):
 
 def test_readings_are_written_down_only(builder, tokenizer):
     read = Record("r0", "apple tea", "v", "reading", "reading", "train", 0, 1)
-    rows = lm_data.RowSource(builder, [read], {"r0": codes(1, 2)}, {"": codes(3)}, 256)
-    rows.mixture = lm_data.Mixture(transcription=0.0, silent=0.0, typed=0.0)
+    rows = lm_rows.RowSource(
+        builder, SmallDomain(), [read], {"r0": codes(1, 2)}, {"": codes(3)}, 256
+    )
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0, typed=0.0)
     assert tokenizer.decode(learned(rows.speech_segment())[:-1]) == "apple tea"
 
 
@@ -166,8 +169,8 @@ def test_a_hummed_answer_goes_on_after_sound_but_does_not_learn_it(builder, toke
 
 
 def source(builder, **mixture):
-    rows = lm_data.RowSource(builder, [], {}, {"Nine.": codes(1, 2)}, 256)
-    rows.mixture = lm_data.Mixture(transcription=0.0, silent=0.0, **mixture)
+    rows = lm_rows.RowSource(builder, SmallDomain(), [], {}, {"Nine.": codes(1, 2)}, 256)
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0, **mixture)
     return rows
 
 
@@ -175,8 +178,8 @@ def test_batches_of_sums_have_as_many_tokens_in_shorter_rows(builder):
     rows = source(builder, recited=1.0)
     rows.row_length = 2048  # this vocabulary spells numbers letter by letter
     batch = next(rows.batches(2))
-    n_rows = 2 * lm_data.RECITED_ROWS
-    assert [len(row.ids) for row in batch] == [2048 // lm_data.RECITED_ROWS] * n_rows
+    n_rows = 2 * lm_rows.RECITED_ROWS
+    assert [len(row.ids) for row in batch] == [2048 // lm_rows.RECITED_ROWS] * n_rows
     assert all((row.targets != lm_data.NO_TARGET).any() for row in batch)
 
 
@@ -198,7 +201,7 @@ def test_typed_rows_fit_and_learn(builder):
 
 
 def test_practice_moves_from_listening_and_sums_to_whole_replies():
-    early, late = lm_data.mixture_at(0.1, 0.5), lm_data.mixture_at(0.9, 0.5)
+    early, late = lm_rows.mixture_at(0.1, 0.5), lm_rows.mixture_at(0.9, 0.5)
     assert early.silent > late.silent
     assert early.recited > late.recited
     assert early.spoken < late.spoken
