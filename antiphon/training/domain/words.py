@@ -61,7 +61,7 @@ def chinese_translate(rng: random.Random) -> Exchange:
 
 SKILLS: tuple[Skill, ...] = (
     Skill("repeat", "en", partial(repeat, "en"), 0.22, "<word>+"),
-    Skill("spell", "en", spell, 0.06, "<word> is spelled <letter>+"),
+    Skill("spell", "en", spell, 0.06, "<word> is spelled <letters>"),
     Skill("translate", "en", translate, 0.07),
     Skill("repeat", "zh", partial(repeat, "zh"), 0.12),
     Skill("translate", "zh", chinese_translate, 0.06),
