@@ -52,3 +52,7 @@ class ServerConnectionError(EngineError):
 
 class LaunchError(AntiphonError):
     """A program that the demo runs could not be started, or ended."""
+
+
+class TrainingError(AntiphonError):
+    """A training task that ran in a process of its own failed."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from antiphon.training import grammar
-from antiphon.training.domain.table import FULL, Domain, find_domain
+from antiphon.training.domain.table import FULL, SMALL, Domain, find_domain
 from antiphon.training.grammar import Exchange
 from antiphon.training.voices import (
     ANSWER_STRETCH,
@@ -24,7 +24,6 @@ class DataTaskConfig:
 
     Attributes:
         out: Folder of the corpus.
-        domain: "small" (seven skills in English) or "full" (all skills, English and Mandarin).
         n_questions: Spoken questions in training voices; those that belong to one conversation
             count as one.
         n_readings: Rows of words read aloud in training voices: practice in hearing alone.
@@ -35,10 +34,10 @@ class DataTaskConfig:
         n_validation: Questions with reserved combinations, in training voices; never trained on.
         n_workers: Synthesiser processes.
         seed: Seed of texts and voices.
+        domain: "small" (seven skills in English) or "full" (all skills, English and Mandarin).
     """
 
     out: str = "data/speech"
-    domain: str = "small"
     n_questions: int = 14_000
     n_readings: int = 6_000
     n_answers: int = 12_000
@@ -47,6 +46,7 @@ class DataTaskConfig:
     n_validation: int = 400
     n_workers: int = 2
     seed: int = 1
+    domain: str = SMALL
 
 
 @dataclass(frozen=True)

@@ -194,8 +194,9 @@ class FullDomain(Domain):
         """List texts for the vocabulary: every word of the domain comes in them."""
         rng = random.Random(0)
         drawn = [self.draw(rng) for _ in range(N_TEXTS)]
-        spoken = [text for exchange in drawn for text in (exchange.question, exchange.answer)]
-        return [*(text for text in spoken if text), *3 * [*WORDS, *MANDARIN_WORDS]]
+        answerable = [exchange for exchange in drawn if not exchange.sound]
+        spoken = [text for exchange in answerable for text in (exchange.question, exchange.answer)]
+        return [*spoken, *3 * [*WORDS, *MANDARIN_WORDS]]
 
 
 def find_domain(name: str) -> Domain:

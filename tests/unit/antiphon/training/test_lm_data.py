@@ -205,3 +205,38 @@ def test_practice_moves_from_listening_and_sums_to_whole_replies():
     assert early.silent > late.silent
     assert early.recited > late.recited
     assert early.spoken < late.spoken
+
+
+def conversation(context_answer="Nine."):
+    first = Record("q0.0", "hello", "v", "greeting", "question", "train", 0, 1, context_answer)
+    second = Record(
+        "q0", "slower", "v", "pace", "question", "train", 0, 1, "Nine.", pace=1.4, context="q0.0"
+    )
+    return [first, second]
+
+
+def test_a_follow_up_comes_after_its_conversation_and_alone_is_learned(builder, tokenizer):
+    known = {"q0.0": codes(1, 2), "q0": codes(3)}
+    answers = {"Nine.": codes(4), "Nine.\n1.4": codes(5, 6)}
+    rows = lm_rows.RowSource(builder, SmallDomain(), conversation(), known, answers, 256)
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0)
+    rows.order = [rows.by_id["q0"]]
+    segment = rows.speech_segment()
+    audio_0, user = tokenizer.layout.audio_0, tokenizer.layout.user
+    assert [t - audio_0 for t in segment.ids if t >= audio_0] == [1, 2, 4, 3, 5, 6]
+    assert segment.ids.count(user) == 2
+    assert learned(segment) == [*tokenizer.encode("Nine."), audio_0 + 5, audio_0 + 6, user]
+
+
+def test_a_follow_up_without_its_conversation_is_passed_over(builder):
+    known = {"q0.0": codes(1, 2), "q0": codes(3)}
+    records = conversation(context_answer="Unheard of.")
+    rows = lm_rows.RowSource(builder, SmallDomain(), records, known, {"Nine.": codes(4)}, 256)
+    assert rows.before(rows.by_id["q0"]) is None
+    assert rows.before(rows.by_id["q0.0"]) == []
+
+
+def test_a_mandarin_sum_is_recited_and_typed(builder, tokenizer):
+    segment = builder.recited("七加二等于九。")
+    assert tokenizer.decode(learned(segment)) == "九。"
+    assert lm_data.typed_forms("七加二等于几", random.Random(1)).startswith("七加二等于几")
