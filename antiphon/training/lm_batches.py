@@ -16,7 +16,7 @@ from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.corpus_plan import answer_key
 from antiphon.training.data import CodeStore, SpeechCorpus
 from antiphon.training.domain.table import find_domain
-from antiphon.training.lm_data import Codes, Row, SegmentBuilder
+from antiphon.training.lm_data import Codes, Row, SegmentBuilder, stack_rows
 from antiphon.training.lm_rows import RowSource, mixture_at
 
 logger = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ class LmBatches:
     codebook: Tensor
     fraction: Tensor
 
-    def __call__(self, seed: int) -> Iterator[list[Row]]:
-        """Yield batches."""
+    def __call__(self, seed: int) -> Iterator[Row]:
+        """Yield batches, stacked: a process can hand over so many tensors at once and no more."""
         tokenizer = GlmTextTokenizer.from_pretrained(self.vocabulary)
         neighbours = nearest_codes(self.codebook)
         builder = SegmentBuilder(tokenizer, neighbours, self.code_noise, random.Random(seed))
@@ -65,7 +65,7 @@ class LmBatches:
             batches = source.batches(self.rows)
             for _ in range(self.reload_every):
                 source.mixture = mixture_at(float(self.fraction), self.listening_until)
-                yield next(batches)
+                yield stack_rows(next(batches))
 
 
 def spoken_answers(corpus: SpeechCorpus, codes: dict[str, Codes]) -> dict[str, Codes]:

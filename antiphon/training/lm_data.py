@@ -224,6 +224,16 @@ def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: b
     )
 
 
+def stack_rows(rows: Sequence[Row]) -> Row:
+    """Put rows of one length together, (B, L) each."""
+    return Row(
+        torch.stack([row.ids for row in rows]),
+        torch.stack([row.targets for row in rows]),
+        torch.stack([row.positions for row in rows]),
+        torch.stack([row.groups for row in rows]),
+    )
+
+
 def attention_mask(groups: Tensor) -> Tensor:
     """Who sees whom in groups (B, L): (B, 1, L, L) float32, 0 where the query sees the key.
 

@@ -39,6 +39,7 @@ from antiphon.training.lm_data import (
     SegmentBuilder,
     attention_mask,
     follow,
+    stack_rows,
     typed_forms,
 )
 from antiphon.training.lm_export import export_language_model, read_domain, write_domain
@@ -227,7 +228,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
         super().reseed(seed)
         self.builder.rng.seed(seed)
 
-    def batches(self) -> Iterator[list[Row]]:
+    def batches(self) -> Iterator[Row]:
         """Yield batches for ever, made ahead; new codes are taken up now and then."""
         config = self.config
         if config.n_loaders:
@@ -252,7 +253,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
                     batch = waiting.result()
                     source.mixture = mixture_at(self.run.fraction, config.listening_until)
                     waiting = pool.submit(next, rows)
-                    yield batch
+                    yield stack_rows(batch)
                 waiting.result()
 
     def before_step(self) -> None:
@@ -261,10 +262,9 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def losses(self) -> Losses:
         """Weighted loss of the next batch, and the plain mean losses of text and speech tokens."""
-        rows = next(self.rows)
+        row = next(self.rows)
         ids, targets, positions, groups = (
-            torch.stack([getattr(row, name) for row in rows]).to(self.device)
-            for name in ("ids", "targets", "positions", "groups")
+            values.to(self.device) for values in (row.ids, row.targets, row.positions, row.groups)
         )
         with self.autocast():
             hidden = self.model.model(
