@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from antiphon.config import resolve_device, resolve_dtype
@@ -16,6 +17,9 @@ from antiphon.errors import ConfigError
 from antiphon.models.base import SpeechDecoder
 from antiphon.models.glm4voice.loader import ModelPaths
 from antiphon.models.registry import DEFAULT_MODEL, MODELS, ModelBundle, find_paths, load
+
+ENGINE_CORES = 1
+"""What the decoder leaves to the language model: threads that share a core wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -106,18 +110,23 @@ def open_engine(bundle: ModelBundle, server: str | None) -> Engine:
 
 
 @contextmanager
-def share_decoder(decoder: SpeechDecoder) -> Iterator[SpeechDecoder]:
+def share_decoder(decoder: SpeechDecoder, n_spared: int = 0) -> Iterator[SpeechDecoder]:
     """Let many replies be decoded together, where the decoder can do so, until the context is left.
 
     Args:
         decoder: A decoder of another kind is given back as it is.
+        n_spared: Cores that it leaves to others, as far as one is left for itself.
     """
+    import torch
+
+    from antiphon.engine.cpu_threads import use_cores_here
     from flow_inference import AudioDecoder, DecoderService
 
     if not isinstance(decoder, AudioDecoder):
         yield decoder
         return
-    with DecoderService(decoder) as service:
+    n_cores = max(torch.get_num_threads() - n_spared, 1)
+    with DecoderService(decoder, begin=partial(use_cores_here, n_cores)) as service:
         yield service
 
 
@@ -134,7 +143,7 @@ async def open_pipeline(
     """
     engine = engine or open_engine(bundle, server)
     try:
-        with share_decoder(bundle.decoder) as decoder:
+        with share_decoder(bundle.decoder, ENGINE_CORES) as decoder:
             pipeline = TurnPipeline(
                 engine,
                 bundle.text_tokenizer,

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "memory": "memory of replies and conversations",
     "decoder": "blocks of sound in batches, and how much past they see",
     "engine": "tokens a second with many replies at once",
+    "step": "a token of many replies beside what memory allows",
     "hearing": "what is left to compute when the user stops speaking",
     GPU: "all of these on a CUDA device, random weights in the official shape",
 }

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeVar
 from antiphon.errors import ConfigError
 
 DTYPES = ("float32", "bfloat16", "float16", "int8", "int4")
+ATTENTIONS = ("auto", "exact", "sdpa", "flash")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SERVER_HOST = "localhost"
 SERVER_PORT = 10_000
@@ -96,12 +97,19 @@ class ServerConfig:
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     max_concurrent: int = setting(8, "replies generated at the same time")
     max_queue: int = setting(32, "requests that may wait; more are refused with status 429")
+    attention: str = setting(
+        "auto",
+        "how attention is computed; auto: exact on a CPU, else flash-attn where it is installed "
+        "and fits, else torch's sdpa",
+        ATTENTIONS,
+    )
     log_level: str = setting("info", "how much to log", LOG_LEVELS)
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_port(self.port)
         check_choice("--dtype", self.dtype, ("auto", *DTYPES))
+        check_choice("--attention", self.attention, ATTENTIONS)
         check_choice("--log-level", self.log_level, LOG_LEVELS)
         if self.max_concurrent < 1 or self.max_queue < 0:
             raise ConfigError(

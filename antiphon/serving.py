@@ -60,6 +60,7 @@ def load_engine(config: ServerConfig) -> "tuple[LocalEngine, GlmTextTokenizer]":
         context_length=tokenizer.layout.context_length,
         max_concurrent=config.max_concurrent,
         max_queue=config.max_queue,
+        attention=config.attention,
     )
     return engine, tokenizer
 

@@ -7,7 +7,7 @@ classes below `cosyvoice.` and `matcha.` alone, and everything else is refused b
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from torch import nn
 from antiphon.errors import ConfigError
 from cosyvoice.flow.decoder import ConditionalDecoder
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from cosyvoice.hifigan.generator import HiFTGenerator
 
 ALLOWED_PACKAGES = ("cosyvoice.", "matcha.")
@@ -186,6 +187,21 @@ class DecoderConfig:
     def flow(self) -> MaskedDiffWithXvec:
         """The decoder from tokens to mel, fresh and in eval mode; built when first used."""
         return self.build_flow()
+
+    @property
+    def solving(self) -> Solving:
+        """How to solve the flow, from the entry `inference`; without one as published.
+
+        Raises:
+            ConfigError: If the entry says anything else or does not fit.
+        """
+        values = self.entries.get("inference", {})
+        known = [each.name for each in fields(Solving)]
+        if not isinstance(values, dict) or not set(values) <= set(known):
+            raise ConfigError(
+                f"{self.path}: inference is {values!r}; expected values for {', '.join(known)}"
+            )
+        return Solving(**values)
 
     @cached_property
     def hift(self) -> HiFTGenerator:

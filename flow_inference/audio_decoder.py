@@ -11,6 +11,7 @@ from antiphon.checkpoints import load_strict, load_torch, resolve_checkpoint
 from antiphon.errors import CheckpointError, ConfigError, PromptError
 from cosyvoice.config import load_decoder_config
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from cosyvoice.hifigan.generator import HiFTGenerator
 from cosyvoice.hifigan.weight_norm import use_older_names
 from flow_inference.block_schedule import BlockSchedule, StreamOptions
@@ -36,7 +37,7 @@ class AudioDecoder:
         hift: Mel to waveform.
         sample_rate: Samples a second.
         device: Where the weights are.
-        n_timesteps: Steps of the flow's solver.
+        solving: How the flow is solved.
         speakers: Speaker vector (D,) of each voice, the usual one first; None for one of zeros.
     """
 
@@ -46,12 +47,13 @@ class AudioDecoder:
         hift: HiFTGenerator,
         sample_rate: int,
         device: str = "cpu",
-        n_timesteps: int = 10,
+        solving: Solving | None = None,
         speakers: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.flow = flow.to(device).eval().requires_grad_(False)
         self.hift = hift.to(device).eval().requires_grad_(False)
-        self.sample_rate, self.device, self.n_timesteps = sample_rate, device, n_timesteps
+        self.sample_rate, self.device = sample_rate, device
+        self.solving = solving or Solving()
         self.clock = FrameClock(flow.input_frame_rate, sample_rate, hift.hop_length)
         size = flow.spk_embed_affine_layer.in_features
         self._speakers = {
@@ -61,9 +63,15 @@ class AudioDecoder:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, device: str = "cpu", n_timesteps: int = 10
+        cls, name_or_folder: str | Path, device: str = "cpu", solving: Solving | None = None
     ) -> "AudioDecoder":
         """Load config.yaml, flow.pt, hift.pt and perhaps voices from a folder or a hub name.
+
+        Args:
+            name_or_folder: Where the checkpoint is.
+            device: Where to put the weights.
+            solving: How to solve the flow; None for what config.yaml says under `inference`, and
+                without that as published.
 
         Raises:
             CheckpointError: If a file is missing, damaged or does not fit the config.
@@ -77,7 +85,8 @@ class AudioDecoder:
         _load(parts.hift, folder / "hift.pt")
         parts.hift.remove_weight_norm()
         speakers = read_speakers(folder, parts.flow.spk_embed_affine_layer.in_features)
-        return cls(parts.flow, parts.hift, parts.sample_rate, device, n_timesteps, speakers)
+        solved = solving or parts.solving
+        return cls(parts.flow, parts.hift, parts.sample_rate, device, solved, speakers)
 
     @property
     def codebook_size(self) -> int:
@@ -133,7 +142,7 @@ class AudioDecoder:
         """
         options = StreamOptions(schedule) if isinstance(schedule, BlockSchedule) else schedule
         speaker = self._embedding(voice)
-        window = FlowWindow(self.flow, speaker, self.n_timesteps)
+        window = FlowWindow(self.flow, speaker, self.solving)
         mel = MelStream(window, options or StreamOptions(), self.clock, seed)
         vocoder = VocoderStream(self.hift, seed + 1)
         return DecoderStream(mel, vocoder, speaker, self.codebook_size)

@@ -9,11 +9,12 @@ from antiphon.errors import ConfigError
 class BlockSchedule:
     """Sizes of the blocks; the last one repeats.
 
-    A small first block brings sound early; larger ones cost less a second. Multiples of the token
-    encoder's own block (10) leave its output as it would be without blocks.
+    Small first blocks bring sound early and before the listener has heard what there was; larger
+    ones cost less a second. Multiples of the token encoder's own block (10) leave its output as it
+    would be without blocks.
     """
 
-    sizes: tuple[int, ...] = (10, 20, 30, 50)
+    sizes: tuple[int, ...] = (10, 10, 20, 30, 50)
 
     def __post_init__(self) -> None:
         if not self.sizes or any(size < 1 for size in self.sizes):

@@ -11,11 +11,14 @@ from antiphon.errors import ConfigError
 from flow_inference.audio_decoder import AudioDecoder
 from flow_inference.flow_window import decode_windows
 from flow_inference.stream import BlockRun
+from flow_inference.vocoder_stream import push_together
 
 logger = logging.getLogger(__name__)
 
 CPU_FRAMES = 700
 DEVICE_FRAMES = 16_000
+DEVICE_FRAME_STEP = 32
+DEVICE_VOICES = 64
 """Mel frames in one batch. A full block has 690 and keeps a CPU busy by itself."""
 
 
@@ -28,17 +31,21 @@ class BatchOptions:
             leaves it to the device.
         bucket_frames: Blocks go together if their frames, divided by this, are the same whole
             number: so much padding at most.
+        frame_step: Batches are padded to a multiple of so many frames, so that a device meets few
+            shapes. None leaves it to the device.
+        max_voices: Most blocks that go through the vocoder together. None leaves it to the device:
+            on a CPU each is heard as soon as it is spoken, which costs nothing there.
     """
 
     max_frames: int | None = None
     bucket_frames: int = 100
+    frame_step: int | None = None
+    max_voices: int | None = None
 
     def __post_init__(self) -> None:
-        if self.bucket_frames < 1 or (self.max_frames is not None and self.max_frames < 1):
-            raise ConfigError(
-                f"max_frames {self.max_frames}, bucket_frames {self.bucket_frames}; expected at "
-                "least 1"
-            )
+        for name, value in vars(self).items():
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} {value}; expected at least 1")
 
 
 class DecoderBatch:
@@ -47,8 +54,10 @@ class DecoderBatch:
     def __init__(self, decoder: AudioDecoder, options: BatchOptions | None = None) -> None:
         self._decoder = decoder
         self._options = options or BatchOptions()
-        default = CPU_FRAMES if torch.device(decoder.device).type == "cpu" else DEVICE_FRAMES
-        self._max_frames = self._options.max_frames or default
+        is_cpu = torch.device(decoder.device).type == "cpu"
+        self._max_frames = self._options.max_frames or (CPU_FRAMES if is_cpu else DEVICE_FRAMES)
+        self._frame_step = self._options.frame_step or (1 if is_cpu else DEVICE_FRAME_STEP)
+        self._voices = self._options.max_voices or (1 if is_cpu else DEVICE_VOICES)
         self._waiting: dict[BlockRun, float] = {}
 
     def __len__(self) -> int:
@@ -85,8 +94,9 @@ class DecoderBatch:
             Each of them, as soon as it is spoken, with the samples that became final, (n,)
             float32, or with why it failed.
         """
-        for run, mel in zip(group, self._solve(group), strict=True):
-            yield run, mel if isinstance(mel, Exception) else speak(run, mel)
+        solved = list(zip(group, self._solve(group), strict=True))
+        for first in range(0, len(solved), self._voices):
+            yield from speak(solved[first : first + self._voices])
 
     def _solve(self, group: Sequence[BlockRun]) -> Sequence[Tensor | Exception | None]:
         """Make the mel (80, n) of each; None where there is nothing to decode."""
@@ -94,9 +104,9 @@ class DecoderBatch:
         if not windows:
             return [None] * len(group)
         speakers = torch.cat([run.speaker for run in group])
-        flow, n_timesteps = self._decoder.flow, self._decoder.n_timesteps
+        flow, solving = self._decoder.flow, self._decoder.solving
         try:
-            return decode_windows(flow, windows, speakers, n_timesteps)
+            return decode_windows(flow, windows, speakers, solving, self._frame_step)
         except Exception as error:
             if len(group) == 1:
                 return [error]
@@ -108,9 +118,26 @@ class DecoderBatch:
         return -1 if run.window is None else run.window.n_frames // self._options.bucket_frames
 
 
-def speak(run: BlockRun, mel: Tensor | None) -> Tensor | Exception:
-    """Give the samples of a block, or why there are none."""
+def speak(
+    solved: Sequence[tuple[BlockRun, Tensor | Exception | None]],
+) -> Iterator[tuple[BlockRun, Tensor | Exception]]:
+    """Give the samples of blocks, spoken as one batch, or why there are none."""
+    runs: list[BlockRun] = []
+    frames: list[Tensor] = []
+    for run, mel in solved:
+        if isinstance(mel, Exception):
+            yield run, mel
+            continue
+        try:
+            frames.append(run.take(mel))
+            runs.append(run)
+        except Exception as error:
+            yield run, error
+    if not runs:
+        return
     try:
-        return run.accept(mel)
+        sounds = push_together([run.vocoder for run in runs], frames, [r.is_last for r in runs])
     except Exception as error:
-        return error
+        yield from ((run, error) for run in runs)
+    else:
+        yield from zip(runs, sounds, strict=True)

@@ -4,8 +4,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -49,9 +50,16 @@ class DecoderService:
     Args:
         decoder: Holds the weights.
         options: How blocks are grouped.
+        begin: Called first in the thread, to set what belongs to a thread.
     """
 
-    def __init__(self, decoder: AudioDecoder, options: BatchOptions | None = None) -> None:
+    def __init__(
+        self,
+        decoder: AudioDecoder,
+        options: BatchOptions | None = None,
+        begin: Callable[[], None] | None = None,
+    ) -> None:
+        self._begin = begin
         self.sample_rate = decoder.sample_rate
         self._decoder = decoder
         self._batch = DecoderBatch(decoder, options)
@@ -109,8 +117,11 @@ class DecoderService:
         """Decode batch after batch until the service is closed; whoever waits gets an end."""
         reason = "the decoder was closed while it was speaking"
         try:
-            while self._collect():
-                self._decode_batch()
+            if self._begin is not None:
+                self._begin()
+            with stream_of_its_own(self._decoder.device):
+                while self._collect():
+                    self._decode_batch()
         except Exception as error:
             logger.exception("the decoder's thread died")
             reason = f"the decoder's thread died: {error!r}; restart the program"
@@ -153,6 +164,21 @@ class DecoderService:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@contextmanager
+def stream_of_its_own(device: str | torch.device) -> Iterator[None]:
+    """Let a CUDA device work beside whatever else it does; what was begun before is waited for.
+
+    Nothing but this thread's own copies to the CPU waits for the work. Other devices: no change.
+    """
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.default_stream(stream.device))
+    with torch.cuda.stream(stream):
+        yield
 
 
 def deliver(job: Job, sound: Tensor | Exception) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from cosyvoice.utils.mask import make_valid_mask
 
 
@@ -31,53 +32,94 @@ class Window:
     noise: Tensor
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a batch of windows, known without asking the device.
+
+    Attributes:
+        n_tokens, n_frames: Width of the batch.
+        is_padded: Whether some window is narrower.
+    """
+
+    n_tokens: int
+    n_frames: int
+    is_padded: bool
+
+    @classmethod
+    def of(cls, windows: Sequence[Window], step: int) -> "Sizes":
+        """Take the longest window, rounded up to a multiple of `step` frames."""
+        longest = max(window.n_frames for window in windows)
+        n_frames = -(-longest // step) * step
+        alike = len({(len(window.tokens), window.n_frames) for window in windows}) == 1
+        n_tokens = max(len(window.tokens) for window in windows)
+        return cls(n_tokens, n_frames, not alike or n_frames > longest)
+
+
 @torch.no_grad()
 def decode_windows(
-    flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, n_timesteps: int
+    flow: MaskedDiffWithXvec,
+    windows: Sequence[Window],
+    embedding: Tensor,
+    solving: Solving,
+    frame_step: int = 1,
 ) -> list[Tensor]:
     """Solve the flow for windows of any lengths as one batch, with guidance in the same batch.
 
-    Unlike in `flow.inference`, numbers of frames are given and prompts may differ in length.
+    Unlike in `flow.inference`, numbers of frames are given and prompts may differ in length. A
+    device is waited for once, at the end.
 
     Args:
         flow: The model.
         windows: At least one; the shorter ones are padded, and padding is hidden from all others.
         embedding: (B, spk_embed_dim) speaker vectors; their device is where to compute.
-        n_timesteps: Euler steps.
+        solving: How the flow is solved.
+        frame_step: Pad to a multiple of so many frames, so that shapes come again.
 
     Returns:
         For each window the mel after its prompt, (80, n_frames - prompt frames), on the CPU.
     """
-    device = embedding.device
-    token_lens = torch.tensor([len(window.tokens) for window in windows], device=device)
-    frame_lens = torch.tensor([window.n_frames for window in windows], device=device)
-    mask = make_valid_mask(frame_lens).unsqueeze(1).float()  # (B, 1, n_frames)
-    n_frames = mask.shape[2]
-    mel = flow.decoder(
-        mu=_encode(flow, windows, token_lens, frame_lens),
-        mask=mask,
-        spks=flow.spk_embed_affine_layer(functional.normalize(embedding, dim=1)),
-        cond=_fill([window.prompt_mel for window in windows], n_frames).to(device),
-        n_timesteps=n_timesteps,
-        noise=_fill([window.noise for window in windows], n_frames).to(device),
-    ).cpu()
+    device, sizes = embedding.device, Sizes.of(windows, frame_step)
+    n_frames = sizes.n_frames
+    frame_lens = send(torch.tensor([window.n_frames for window in windows]), device)
+    with solving.number_format(device):
+        mel = flow.decoder(
+            mu=_encode(flow, windows, frame_lens, sizes),
+            mask=make_valid_mask(frame_lens, n_frames).unsqueeze(1).float(),  # (B, 1, n_frames)
+            spks=flow.spk_embed_affine_layer(functional.normalize(embedding, dim=1)),
+            cond=send(_fill([window.prompt_mel for window in windows], n_frames), device),
+            n_timesteps=solving,
+            noise=send(_fill([window.noise for window in windows], n_frames), device),
+            is_padded=sizes.is_padded,
+        )
+    mel = mel.float().cpu()
     return [
         row[:, window.prompt_mel.shape[1] : window.n_frames]
         for row, window in zip(mel, windows, strict=True)
     ]
 
 
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """Bring a tensor of the CPU to a device without waiting for it."""
+    if device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
+
+
 def _encode(
-    flow: MaskedDiffWithXvec, windows: Sequence[Window], token_lens: Tensor, frame_lens: Tensor
+    flow: MaskedDiffWithXvec, windows: Sequence[Window], frame_lens: Tensor, sizes: Sizes
 ) -> Tensor:
     """Encode the tokens and stretch them to the mel rate, (B, 80, n_frames)."""
+    device = frame_lens.device
     rows = [torch.tensor(window.tokens) for window in windows]
-    token = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(token_lens.device)  # (B, T)
-    valid = make_valid_mask(token_lens).unsqueeze(-1)
+    token = send(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), device)  # (B, n_tokens)
+    token_lens = send(torch.tensor([len(window.tokens) for window in windows]), device)
+    valid = make_valid_mask(token_lens, sizes.n_tokens).unsqueeze(-1)
     hidden, _ = flow.encoder(flow.input_embedding(token) * valid, token_lens)
-    is_padded = len({(len(window.tokens), window.n_frames) for window in windows}) > 1
     hidden, _ = flow.length_regulator(
-        flow.encoder_proj(hidden), frame_lens, token_lens if is_padded else None
+        flow.encoder_proj(hidden),
+        frame_lens,
+        token_lens if sizes.is_padded else None,
+        sizes.n_frames,
     )
     return hidden.transpose(1, 2)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from flow_inference.block_schedule import StreamOptions
 from flow_inference.crossfade import FrameClock, crossfade
 from flow_inference.flow_window import Window, decode_windows
@@ -33,15 +34,15 @@ class WindowDecoder(Protocol):
 class FlowWindow:
     """A `WindowDecoder` around the flow model, for one voice."""
 
-    def __init__(self, flow: MaskedDiffWithXvec, embedding: Tensor, n_timesteps: int) -> None:
-        self.flow, self.embedding, self.n_timesteps = flow, embedding, n_timesteps
+    def __init__(self, flow: MaskedDiffWithXvec, embedding: Tensor, solving: Solving) -> None:
+        self.flow, self.embedding, self.solving = flow, embedding, solving
 
     def __call__(
         self, tokens: list[int], n_frames: int, prompt_mel: Tensor, noise: Tensor
     ) -> Tensor:
         """See `WindowDecoder`."""
         window = Window(tokens, n_frames, prompt_mel, noise)
-        return decode_windows(self.flow, [window], self.embedding, self.n_timesteps)[0]
+        return decode_windows(self.flow, [window], self.embedding, self.solving)[0]
 
 
 class MelStream:
@@ -56,7 +57,8 @@ class MelStream:
     ) -> None:
         self._decode, self._options, self._clock = decode, options, clock
         self._generator = torch.Generator().manual_seed(seed)
-        self._tokens: list[int] = []
+        self._tokens: list[int] = []  # from number _first on
+        self._first = 0
         self._n_decoded = 0  # tokens
         self._stop = 0  # token before which the window opened last ends
         self._is_last = False
@@ -69,7 +71,7 @@ class MelStream:
     @property
     def n_tokens(self) -> int:
         """Tokens taken so far."""
-        return len(self._tokens)
+        return self._first + len(self._tokens)
 
     def push(self, tokens: list[int]) -> list[Tensor]:
         """Take tokens; return the frames that became final, (80, n) for each block completed."""
@@ -91,12 +93,12 @@ class MelStream:
     def next_window(self) -> Window | None:
         """Open the window of the next complete block, if there is one."""
         stop = self._n_decoded + self._options.schedule.size(self._n_blocks)
-        return self._open_window(stop) if stop <= len(self._tokens) else None
+        return self._open_window(stop) if stop <= self.n_tokens else None
 
     def last_window(self) -> Window | None:
         """Open the window of the tokens that fill no block, if there are any."""
         self._is_last = True
-        return self._open_window(len(self._tokens)) if self._n_decoded < len(self._tokens) else None
+        return self._open_window(self.n_tokens) if self._n_decoded < self.n_tokens else None
 
     def accept(self, mel: Tensor) -> Tensor:
         """Take the mel of the window opened last, (80, n); return the final frames, (80, m)."""
@@ -120,10 +122,12 @@ class MelStream:
         """Prepare to decode the block that ends before token `stop`."""
         start, self._stop = self._window_start(), stop
         first, last = self._clock.frames(start), self._clock.frames(stop)
+        del self._tokens[: start - self._first]
+        self._first = start
         self._forget_before(first)
         self._draw_noise_until(last)
         noise = self._noise[:, : last - self._origin]
-        return Window(self._tokens[start:stop], last - first, self._mel, noise)
+        return Window(self._tokens[: stop - start], last - first, self._mel, noise)
 
     def _window_start(self) -> int:
         """First token of the next window: it has to reach back over the frames held back."""

@@ -52,13 +52,15 @@ class BlockRun:
     Attributes:
         window: What has to be decoded next; None where only held back sound is left to be spoken.
         speaker: Whose voice it is, (1, spk_embed_dim).
+        vocoder: What speaks it.
+        is_last: Whether the reply ends with it.
         is_done: Whether all its sound was given out.
     """
 
     def __init__(
         self, mel: MelStream, vocoder: VocoderStream, speaker: Tensor, is_last: bool
     ) -> None:
-        self._mel, self._vocoder, self._is_last = mel, vocoder, is_last
+        self._mel, self.vocoder, self.is_last = mel, vocoder, is_last
         self.speaker = speaker
         self.window = mel.last_window() if is_last else mel.next_window()
         self.is_done = self.window is None and not is_last
@@ -72,10 +74,18 @@ class BlockRun:
         Returns:
             Samples that became final, (m,) float32.
         """
+        return self.vocoder.push(self.take(mel), self.is_last)
+
+    def take(self, mel: Tensor | None) -> Tensor:
+        """Do as `accept` does, but leave the speaking to the caller.
+
+        Returns:
+            Frames for `vocoder`, (80, n).
+        """
         frames = self._mel.release() if mel is None else self._mel.accept(mel)
-        self.window = None if self._is_last else self._mel.next_window()
+        self.window = None if self.is_last else self._mel.next_window()
         self.is_done = self.window is None
-        return self._vocoder.push(frames, self._is_last)
+        return frames
 
     def finish(self) -> Tensor:
         """Decode everything alone; returns all samples that became final, (n,) float32."""

@@ -22,12 +22,16 @@ ENDLESS = replace(GREEDY, max_new_tokens=10**9)
 
 
 def run_with_engine(
-    test: Callable[[LocalEngine], Awaitable[None]], max_concurrent: int = 4, max_queue: int = 8
+    test: Callable[[LocalEngine], Awaitable[None]],
+    max_concurrent: int = 4,
+    max_queue: int = 8,
+    attention: str = "auto",
+    device: str = "cpu",
 ) -> None:
     """Run an asynchronous test with an engine that is closed afterwards, within 240 s."""
 
     async def body() -> None:
-        engine = make_engine(max_concurrent, max_queue)
+        engine = make_engine(max_concurrent, max_queue, attention, device)
         try:
             await asyncio.wait_for(test(engine), 240)
         finally:

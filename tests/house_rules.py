@@ -44,6 +44,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "antiphon.config": (*FOUNDATION, "antiphon.engine.quantization"),
     "antiphon.models": (*FOUNDATION, *LIBRARIES, "antiphon.codecs", "antiphon.engine"),
     "antiphon.dialogue": (*FOUNDATION, *PROTOCOLS),
+    "antiphon.realtime": (*FOUNDATION, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
     "antiphon.server": (
         *(*FOUNDATION, *SETTINGS, *PROTOCOLS),
         *("antiphon.api", "antiphon.dialogue", "antiphon.engine"),

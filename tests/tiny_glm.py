@@ -1,5 +1,6 @@
 """A random GlmForCausalLM of a few thousand weights, and what engine tests need around it."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -8,6 +9,7 @@ from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.engine.base import SamplingParams, TokenChunk
 from antiphon.engine.local_engine import LocalEngine
+from antiphon.engine.quantization import load_arguments, quantize_linear
 
 VOCAB_SIZE = 300
 CONTEXT_LENGTH = 256
@@ -38,15 +40,65 @@ def make_tiny_glm(seed: int = 0) -> GlmForCausalLM:
     return model.eval()
 
 
-def make_engine(max_concurrent: int = 4, max_queue: int = 8) -> LocalEngine:
+def make_engine(
+    max_concurrent: int = 4, max_queue: int = 8, attention: str = "auto", device: str = "cpu"
+) -> LocalEngine:
     """Build an engine on the tiny model; close it after use."""
     return LocalEngine(
-        make_tiny_glm(),
+        make_tiny_glm().to(device),
         vocab_size=VOCAB_SIZE,
         context_length=CONTEXT_LENGTH,
         max_concurrent=max_concurrent,
         max_queue=max_queue,
+        attention=attention,
     )
+
+
+def make_small_glm(dtype: str, device: str = "cpu") -> GlmForCausalLM:
+    """Build a random model in any number format; its rows are whole blocks, as int4 needs."""
+    arguments = load_arguments(dtype)
+    config = GlmConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        attention_bias=True,
+        max_position_embeddings=CONTEXT_LENGTH,
+        pad_token_id=0,
+        eos_token_id=[0],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = GlmForCausalLM(config).to(arguments.torch_dtype).to(device)
+    if arguments.quantization is not None:
+        for layer in model.model.layers:
+            for module in (layer.self_attn, layer.mlp):
+                for name, child in module.named_children():
+                    if isinstance(child, torch.nn.Linear):
+                        weight = child.weight.data
+                        setattr(module, name, quantize_linear(child, weight, arguments, device))
+    return model.requires_grad_(False).eval()
+
+
+async def say_twice(model: GlmForCausalLM, attention: str = "auto") -> None:
+    """Let a model answer in company, twice; both times it must say the same."""
+    engine = LocalEngine(
+        model, vocab_size=VOCAB_SIZE, context_length=CONTEXT_LENGTH, attention=attention
+    )
+    sampling = SamplingParams(temperature=1.0, top_p=0.9, seed=1, max_new_tokens=15)
+    requests = [([1, 2, 3 + number], sampling) for number in range(4)]
+    try:
+        replies = [
+            await asyncio.gather(*(collect(engine.generate(*each)) for each in requests))
+            for _ in range(2)
+        ]
+    finally:
+        await engine.close()
+    assert replies[0] == replies[1]
+    assert [len(ids) for ids, _ in replies[0]] == [15] * 4
 
 
 async def collect(stream: AsyncIterator[TokenChunk]) -> tuple[list[int], str | None]:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -13,6 +14,7 @@ from antiphon.bench.options import option
 from antiphon.bench.parts import CLIP_RATE, Parts
 from antiphon.bench.report import Cell, Figure, Report, Table, ratio
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import DTYPES, Solving
 from flow_inference import AudioDecoder, BlockSchedule, StreamOptions
 from flow_inference.flow_window import Window, decode_windows
 from flow_inference.mel_stream import FlowWindow, MelStream
@@ -22,11 +24,13 @@ WHOLE = 100_000
 
 WHAT = (
     "Seconds a block, mel only. Batches: windows of random tokens, half of each known; the "
-    "baseline runs one after another, guidance in a pass of its own. Context: replies made of "
-    "the speech tokens of the questions, against the same blocks with the whole past; L1 is of the "
-    "log-mel."
+    "baseline runs one after another, 10 steps, guidance in a pass of its own. Context: replies "
+    "made of the speech tokens of the questions, against the same blocks with the whole past; L1 "
+    "is of the log-mel."
 )
 BATCH_COLUMNS = ("tokens", "batch", "antiphon", "one at a time", "baseline", "baseline / antiphon")
+FORMAT_COLUMNS = ("number format", "batch", "seconds a block", "mel L1", "float32 / this")
+FORMAT_TOKENS = 30
 CONTEXT_COLUMNS = ("context tokens", "mel L1", "last block s", "whole past / this")
 
 
@@ -90,17 +94,17 @@ def speaker_of(decoder: AudioDecoder, n: int) -> Tensor:
 def batch_cost(decoder: AudioDecoder, n_tokens: int, n_windows: int, rounds: int) -> BatchCost:
     """Decode as many windows in three ways."""
     windows = [draw_window(decoder, n_tokens, seed) for seed in range(n_windows)]
-    steps, slow = decoder.n_timesteps, in_two_passes(decoder.flow)
+    solving, slow = decoder.solving, in_two_passes(decoder.flow)
 
-    def one_by_one(flow: MaskedDiffWithXvec) -> None:
+    def one_by_one(flow: MaskedDiffWithXvec, solving: Solving) -> None:
         for window in windows:
-            decode_windows(flow, [window], speaker_of(decoder, 1), steps)
+            decode_windows(flow, [window], speaker_of(decoder, 1), solving)
 
     speakers = speaker_of(decoder, n_windows)
     costs = [
-        fastest(lambda: decode_windows(decoder.flow, windows, speakers, steps), rounds),
-        fastest(lambda: one_by_one(decoder.flow), rounds),
-        fastest(lambda: one_by_one(slow), rounds),
+        fastest(lambda: decode_windows(decoder.flow, windows, speakers, solving), rounds),
+        fastest(lambda: one_by_one(decoder.flow, solving), rounds),
+        fastest(lambda: one_by_one(slow, Solving()), rounds),
     ]
     return BatchCost(*(cost / n_windows for cost in costs))
 
@@ -108,7 +112,7 @@ def batch_cost(decoder: AudioDecoder, n_tokens: int, n_windows: int, rounds: int
 def speak(decoder: AudioDecoder, tokens: list[int], context: int) -> Spoken:
     """Decode a reply with the default blocks; its last block is one of the largest."""
     options = StreamOptions(BlockSchedule(), context_tokens=context)
-    window = FlowWindow(decoder.flow, speaker_of(decoder, 1), decoder.n_timesteps)
+    window = FlowWindow(decoder.flow, speaker_of(decoder, 1), decoder.solving)
     stream = MelStream(window, options, decoder.clock, seed=0)
     n_last = min(len(tokens) // 2, options.schedule.sizes[-1])
     found = [*stream.push(tokens[:-n_last])]
@@ -154,6 +158,24 @@ def batch_rows(parts: Parts, options: Options) -> list[tuple[Cell, ...]]:
     return rows
 
 
+def format_rows(parts: Parts, options: Options) -> list[tuple[Cell, ...]]:
+    """Measure the number formats that the flow can be solved in, against the first."""
+    decoder, n_windows = parts.decoder, options.batches[-1]
+    windows = [draw_window(decoder, FORMAT_TOKENS, seed) for seed in range(n_windows)]
+    speakers = speaker_of(decoder, n_windows)
+    rows: list[tuple[Cell, ...]] = []
+    exact: list[Tensor] = []
+    exact_s = 0.0
+    for dtype in DTYPES:
+        solving = replace(decoder.solving, dtype=dtype)
+        solve = partial(decode_windows, decoder.flow, windows, speakers, solving)
+        cost_s, mels = fastest(solve, options.rounds) / n_windows, solve()
+        exact, exact_s = exact or mels, exact_s or cost_s
+        error = fmean(float((a - b).abs().mean()) for a, b in zip(mels, exact, strict=True))
+        rows.append((dtype, n_windows, cost_s, round(error, 4), ratio(cost_s, exact_s)))
+    return rows
+
+
 def lines_of(rows: Sequence[tuple[Cell, ...]]) -> dict[str, list[tuple[float, float]]]:
     """Draw the batched cost over the size of the batch."""
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -173,6 +195,7 @@ async def measure(parts: Parts, options: Options) -> Report:
         (
             Table("batches, seconds a block", BATCH_COLUMNS, tuple(batches)),
             Table("context", CONTEXT_COLUMNS, tuple(contexts)),
+            Table("number formats", FORMAT_COLUMNS, tuple(format_rows(parts, options))),
         ),
         (figure,),
     )

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from antiphon.bench import decoder, engine, hearing, latency, load, long, memory, turns
+from antiphon.bench import decoder, engine, hearing, latency, load, long, memory, step, turns
 from antiphon.bench.parts import Parts
-from antiphon.bench.random_model import make_parts, official_shape
+from antiphon.bench.random_model import make_parts, official_shape, quantize_layers
 from antiphon.bench.report import Report
 from antiphon.errors import ConfigError
 
@@ -16,6 +16,7 @@ from antiphon.errors import ConfigError
 class Presets:
     """The options of every benchmark."""
 
+    step: step.Options
     latency: latency.Options
     load: load.Options
     turns: turns.Options
@@ -27,16 +28,26 @@ class Presets:
 
 
 def large_presets() -> Presets:
-    """Give the options for a large device: higher rates, more at once, a longer baseline."""
+    """Give the options for a large device: much at once, and in all less than eight minutes.
+
+    The baseline takes most of that: it answers one after another, whatever it is asked.
+    """
     return Presets(
-        latency=latency.Options(rounds=5),
-        load=load.Options(rates=(0.25, 0.5, 1.0, 2.0, 4.0), max_concurrent=64),
-        turns=turns.Options(max_new_tokens=200),
-        long=long.Options(baseline_minutes=1.0),
-        memory=memory.Options(replies=(1, 4, 16)),
-        decoder=decoder.Options(batches=(1, 2, 4, 8, 16)),
-        engine=engine.Options(streams=(1, 4, 8, 16, 64)),
-        hearing=hearing.Options(),
+        step=step.Options(batches=(1, 16, 64, 128), contexts=(200, 1000), steps=50),
+        latency=latency.Options(rounds=1, max_new_tokens=200),
+        load=load.Options(
+            rates=(2.0, 6.0, 12.0),
+            duration_s=12.0,
+            warm_up_s=3.0,
+            patience_s=20.0,
+            max_concurrent=160,
+        ),
+        turns=turns.Options(),
+        long=long.Options(),
+        memory=memory.Options(replies=(1, 8), max_new_tokens=100),
+        decoder=decoder.Options(batches=(1, 4, 16), contexts=(20, 50), replies=2),
+        engine=engine.Options(streams=(1, 16, 64, 128), rounds=2),
+        hearing=hearing.Options(rounds=1),
     )
 
 
@@ -57,6 +68,7 @@ def open_official_parts() -> Parts:
 
 async def measure_all(parts: Parts, presets: Presets) -> AsyncIterator[tuple[str, Report]]:
     """Run all benchmarks in turn; yields the name and the report of each."""
+    yield "step", await step.measure(parts, presets.step)
     yield "latency", await latency.measure(parts, presets.latency)
     yield "load", await load.measure(parts, presets.load)
     yield "turns", await turns.measure(parts, presets.turns)
@@ -65,3 +77,5 @@ async def measure_all(parts: Parts, presets: Presets) -> AsyncIterator[tuple[str
     yield "decoder", await decoder.measure(parts, presets.decoder)
     yield "engine", await engine.measure(parts, presets.engine)
     yield "hearing", await hearing.measure(parts, presets.hearing)
+    quantize_layers(parts.language_model, "int4")
+    yield "step-int4", await step.measure(parts, presets.step)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import GlmForCausalLM
 
 from antiphon.bench.engine_wrapper import EngineWrapper
 from antiphon.bench.parts import CLIP_RATE, Parts
 from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK, first_special_id
 from antiphon.engine.base import Engine, SamplingParams, TokenChunk
+from antiphon.engine.quantization import can_quantize, load_arguments, quantize_linear
 from antiphon.models.base import TokenLayout
 from antiphon.models.glm4voice.language_config import JsonObject, chatglm_to_glm
 from antiphon.models.glm4voice.language_model import build_empty_model
@@ -232,6 +234,17 @@ def make_language_model(
     model.requires_grad_(False)
     model.train(mode=False)
     return model
+
+
+def quantize_layers(model: GlmForCausalLM, dtype: str) -> None:
+    """Quantize the linear layers of a model where they lie, those that can be."""
+    arguments = load_arguments(dtype)
+    for layer in model.model.layers:
+        for module in (layer.self_attn, layer.mlp):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear) and can_quantize(child.weight, arguments):
+                    weight, device = child.weight.data, child.weight.device
+                    setattr(module, name, quantize_linear(child, weight, arguments, device))
 
 
 def make_speech_tokenizer(config: WhisperVQConfig, device: torch.device) -> SpeechTokenizer:

@@ -1,7 +1,10 @@
-"""Notices that a reply's speech has collapsed: the same few tokens over and over. Knows no text."""
+"""Notices that a reply's speech has collapsed: the same few tokens, in turns or at random.
+
+Knows no text.
+"""
 
 import math
-from collections import deque
+from collections import Counter, deque
 
 from antiphon.errors import ConfigError
 
@@ -15,6 +18,10 @@ REPEATED_SHARE = 0.9
 """Share of the tokens that must repeat; the rest may be stray, so that a cycle with a slip counts,
 and so does speech of nearly one token, whose entropy is close to zero."""
 
+MIN_ENTROPY_BITS = 2.0
+"""Bits a token, the most frequent one (as a rule a pause) left out, below which speech has lost its
+words though it keeps to no cycle. With it, 15 s of synthesised answers have 6.6 to 7.2."""
+
 DEFAULT_COLLAPSE_S = 15.0
 """Far longer than the pauses of speech, which are repeated tokens as well."""
 
@@ -25,7 +32,7 @@ class CollapseGuard:
     """Watches the speech tokens of one reply.
 
     It has collapsed when, over a whole window, nearly every token is the one that came a fixed
-    number of tokens before it.
+    number of tokens before it, or hardly more than a few tokens are used at all.
 
     Args:
         window_s: Seconds of speech that must repeat themselves, at least `MIN_COLLAPSE_S`.
@@ -43,6 +50,7 @@ class CollapseGuard:
         self._window = math.ceil(window_s * SPEECH_TOKEN_RATE)
         self._recent: deque[int] = deque(maxlen=self._window + MAX_CYCLE)
         self._n_repeats = [0] * (MAX_CYCLE + 1)  # in the window, by length of the cycle
+        self._counts: Counter[int] = Counter()  # of the tokens in the window
 
     def feed(self, code: int) -> bool:
         """Take the next speech token; tell whether the speech has collapsed."""
@@ -53,5 +61,22 @@ class CollapseGuard:
             leaving = n_seen - self._window  # leaves the window as this one comes
             if leaving >= cycle:
                 self._n_repeats[cycle] -= recent[leaving] == recent[leaving - cycle]
+        self._counts[code] += 1
+        if n_seen >= self._window:
+            self._forget(recent[n_seen - self._window])
         recent.append(code)
-        return max(self._n_repeats) >= REPEATED_SHARE * self._window
+        if max(self._n_repeats) >= REPEATED_SHARE * self._window:
+            return True
+        return n_seen + 1 >= self._window and self._entropy() < MIN_ENTROPY_BITS
+
+    def _forget(self, code: int) -> None:
+        """Count one token less."""
+        self._counts[code] -= 1
+        if not self._counts[code]:
+            del self._counts[code]
+
+    def _entropy(self) -> float:
+        """Bits a token of the window without its most frequent token; 0 if there is no other."""
+        counts = sorted(self._counts.values())[:-1]
+        total = sum(counts)
+        return sum(count / total * math.log2(total / count) for count in counts)

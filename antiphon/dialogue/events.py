@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.errors import AntiphonError
+
 StopReason = Literal["stop", "length", "cancelled", "collapsed"]
 """Why a reply ended: by itself, at a limit, by the user, or because it only repeated itself."""
 
@@ -69,10 +71,14 @@ class TurnDone:
 
 @dataclass(frozen=True)
 class TurnFailed:
-    """The turn ended in an error; what was heard before stays valid. The last event of the turn."""
+    """The turn ended in an error; what was heard before stays valid. The last event of the turn.
+
+    `error` is the exception behind the message, for those who try again when a server is full.
+    """
 
     message: str
     timings: TurnTimings | None = None
+    error: AntiphonError | None = field(default=None, compare=False, repr=False)
 
 
 Event = UserTokens | TextDelta | AudioChunk | TurnDone | TurnFailed

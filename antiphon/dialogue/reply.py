@@ -105,7 +105,7 @@ class Reply:
             await asyncio.wait({generating})
             last = self._ending(generating)
         except AntiphonError as error:
-            last = TurnFailed(str(error), self._clock.timings())
+            last = TurnFailed(str(error), self._clock.timings(), error)
         finally:
             generating.cancel()
             await asyncio.gather(generating, return_exceptions=True)

@@ -3,13 +3,14 @@
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
+from antiphon.dialogue.heard_reply import HeardReply, cut_reply
 from antiphon.errors import AudioError, PromptError, ServerBusyError
-from antiphon.models.base import Waveform
+from antiphon.models.base import TokenLayout, Waveform
 
 TurnKind = Literal["speech", "text"]
 DEFAULT_MAX_TURNS = 64
@@ -86,6 +87,27 @@ class Session:
     def clear(self) -> None:
         """Forget all turns."""
         self._turns.clear()
+
+    def cut(self, turn: Turn, heard_ms: float, layout: TokenLayout) -> tuple[Turn, HeardReply]:
+        """Let the history hold only what was heard of a reply, text and speech tokens.
+
+        Args:
+            turn: One of `turns`, the very object; one that is forgotten already stays so.
+            heard_ms: Sound of the reply that was played, in ms. Nothing heard leaves a turn with
+                an empty reply.
+            layout: Tells text from speech.
+
+        Returns:
+            The turn that took its place, and what was kept.
+        """
+        heard = cut_reply(turn.reply_ids, layout, heard_ms)
+        shorter = replace(turn, reply_ids=heard.token_ids)
+        self._turns = [shorter if each is turn else each for each in self._turns]
+        return shorter, heard
+
+    def remove(self, turn: Turn) -> None:
+        """Forget one of `turns`, the very object, if it is still there."""
+        self._turns = [each for each in self._turns if each is not turn]
 
     def begin_turn(self, on_cancel: Callable[[], None]) -> None:
         """Claim the session for one reply; `on_cancel` is called when the user stops it.

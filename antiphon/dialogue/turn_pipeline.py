@@ -114,6 +114,11 @@ class TurnPipeline:
         """Rate of the sound in Hz."""
         return self._decoder.sample_rate
 
+    @property
+    def layout(self) -> TokenLayout:
+        """Where the special ids of the vocabulary lie."""
+        return self._text_tokenizer.layout
+
     def close(self) -> None:
         """End the worker threads; the engine and the models stay the caller's."""
         self._listener.close()
@@ -142,7 +147,7 @@ class TurnPipeline:
         try:
             session.begin_turn(on_cancel)
         except AntiphonError as error:
-            yield TurnFailed(str(error))
+            yield TurnFailed(str(error), error=error)
             return
         events = self._answer(session, user_turn, options or TurnOptions(), clock, stopped)
         try:
@@ -152,7 +157,7 @@ class TurnPipeline:
                         session.end_turn(on_cancel)
                     yield event
         except AntiphonError as error:
-            yield TurnFailed(str(error), clock.timings())
+            yield TurnFailed(str(error), clock.timings(), error)
         finally:
             session.end_turn(on_cancel)
 

@@ -1,8 +1,7 @@
-"""Attention of the rows of a batch over the slots that hold their keys and values.
+"""Attention of the rows of a batch over the slots that hold their keys and values, on a CPU.
 
-On a CPU each row is computed alone, in pieces of fixed shape, so that in float32 its result does
-not depend on the other rows, on padding, or on how many tokens are computed at once. On a GPU all
-rows are computed together.
+Products have fixed shapes, so that in float32 a row's result does not depend on the other rows, on
+padding, or on how many tokens are computed at once. `device_attention.py` has what GPUs like.
 """
 
 import math
@@ -25,20 +24,45 @@ KEY_BLOCK = 256
 """Values are summed in blocks of this many keys, of which the last is filled up with masked keys.
 Sums of other lengths would be split at places that depend on the length."""
 
+MOST_WASTE = 1.5
+"""Rows in neighbouring slots are computed in one batch of products, slots between them and keys
+beyond their own included, while that is at most this many times what they need themselves."""
+
 
 @dataclass(frozen=True)
-class Reaches:
-    """What the tokens of each row may see.
+class Heads:
+    """The shape of a layer's heads.
 
     Attributes:
-        slots: Where each row's keys and values lie, padding left out.
-        n_keys: Keys for each row to look at, multiples of `KEY_BLOCK`.
-        bias: 0 where a query sees a key and -inf elsewhere, (B, T * G rounded up, most keys); query
-            t * G + g is head g of its group at token t.
+        n_key_heads: K, key heads.
+        group_size: G, query heads that share a key head; H = K * G.
+        size: D, width of a head.
+        dtype: Type of queries, keys and values.
     """
 
-    slots: tuple[int, ...]
-    n_keys: tuple[int, ...]
+    n_key_heads: int
+    group_size: int
+    size: int
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows whose slots lie side by side.
+
+    Attributes:
+        slots: From the first slot to behind the last.
+        n_keys: Keys of each to look at, a multiple of `KEY_BLOCK`.
+        rows: The rows of the batch, (n,); None where they are its first ones, slot by slot.
+        places: The slot of each of these, counted from the first, (n,).
+        bias: 0 where a query sees a key and -inf elsewhere, (slots * K, T * G rounded up, n_keys);
+            query t * G + g is head g of its group at token t.
+    """
+
+    slots: slice
+    n_keys: int
+    rows: Tensor | None
+    places: Tensor
     bias: Tensor
 
 
@@ -47,28 +71,72 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def find_reaches(
-    slots: Sequence[int],
-    ends: Sequence[int],
-    positions: Tensor,
-    group_size: int,
-    dtype: torch.dtype,
-) -> Reaches:
+def find_spans(
+    slots: Sequence[int], ends: Sequence[int], positions: Tensor, heads: Heads
+) -> list[Span]:
     """Say what each row may see: all keys up to the position of the query.
 
     Args:
         slots: Slot of each row, padding left out.
         ends: Number of keys in each row's slot, those of its new tokens included.
         positions: Positions of the queries, (B, T), B at least the number of rows.
-        group_size: G, query heads that share a key head.
-        dtype: Type of queries, keys and values.
+        heads: The shape of the model's heads.
     """
-    n_keys = tuple(round_up(end, KEY_BLOCK) for end in ends)
-    last_seen = pad_rows(positions.repeat_interleave(group_size, dim=1)[..., None])  # (B, T * G, 1)
+    queries = positions.repeat_interleave(heads.group_size, dim=1)
+    last_seen = pad_rows(queries[..., None])  # (B, T * G rounded up, 1)
+    n_keys = [round_up(end, KEY_BLOCK) for end in ends]
     keys = torch.arange(max(n_keys), device=positions.device)
-    bias = torch.zeros((), dtype=dtype, device=positions.device)
-    bias = bias.expand(*last_seen.shape[:2], len(keys)).masked_fill(keys > last_seen, -math.inf)
-    return Reaches(tuple(slots), n_keys, bias)
+    bias = torch.zeros(*last_seen.shape[:2], len(keys), dtype=heads.dtype)
+    bias.masked_fill_(keys > last_seen, -math.inf)
+    groups = group_rows(slots, n_keys)
+    return [make_span(rows, slots, n_keys, bias, heads.n_key_heads) for rows in groups]
+
+
+def group_rows(slots: Sequence[int], n_keys: Sequence[int]) -> list[list[int]]:
+    """Put rows whose slots lie near each other into groups; see `MOST_WASTE`."""
+    groups: list[list[int]] = []
+    needed = most = 0
+    for row in sorted(range(len(slots)), key=slots.__getitem__):
+        if groups:
+            width = slots[row] - slots[groups[-1][0]] + 1
+            longest, together = max(most, n_keys[row]), needed + n_keys[row]
+            if width * longest <= MOST_WASTE * together:
+                groups[-1].append(row)
+                needed, most = together, longest
+                continue
+        groups.append([row])
+        needed = most = n_keys[row]
+    return groups
+
+
+def make_span(
+    rows: Sequence[int],
+    slots: Sequence[int],
+    n_keys: Sequence[int],
+    bias: Tensor,
+    n_key_heads: int,
+) -> Span:
+    """Describe one group of rows, which are in the order of their slots."""
+    first, n_seen = slots[rows[0]], max(n_keys[row] for row in rows)
+    places = [slots[row] - first for row in rows]
+    width = places[-1] + 1
+    is_whole = list(rows) == places and len(rows) == width
+    spread = bias[:width, :, :n_seen]
+    if not is_whole:
+        spread = bias.new_zeros(width, bias.shape[1], n_seen)
+        spread[places] = bias[list(rows), :, :n_seen]
+    n_products = max(LEAST_PRODUCTS, width * n_key_heads)
+    if width == 1:
+        spread = spread.expand(n_products, -1, -1)
+    elif n_key_heads > 1:
+        spread = spread.repeat_interleave(n_key_heads, dim=0)
+    return Span(
+        slots=slice(first, first + width),
+        n_keys=n_seen,
+        rows=None if is_whole else torch.tensor(rows),
+        places=torch.tensor(places),
+        bias=spread,
+    )
 
 
 def pad_rows(x: Tensor) -> Tensor:
@@ -83,66 +151,58 @@ def fold_heads(queries: Tensor, n_key_heads: int) -> Tensor:
     return pad_rows(grouped.flatten(2, 3))
 
 
-def unfold_heads(mixed: Tensor, queries: Tensor) -> Tensor:
+def unfold_heads(mixed: Tensor, length: int, n_heads: int) -> Tensor:
     """Undo `fold_heads`: (B, K, T * G rounded up, D) -> (B, T, H * D)."""
-    n_rows, length, n_heads, width = queries.shape
     heads = mixed[:, :, : length * n_heads // mixed.shape[1]].unflatten(2, (length, -1))
-    return heads.transpose(1, 2).reshape(n_rows, length, n_heads * width)  # (B, T, K * G * D)
+    return heads.transpose(1, 2).flatten(2)  # (B, T, K * G * D)
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, reaches: Reaches) -> Tensor:
-    """Compute the attention of a batch, heads in groups that share keys, row by row.
+def attend(queries: Tensor, states: Tensor, spans: Sequence[Span]) -> Tensor:
+    """Compute the attention of a batch, heads in groups that share keys.
 
     Args:
         queries: (B, T, H, D).
-        keys: One layer of all slots, (n_slots, K, capacity, D); K key heads, H = K * G.
-        values: The same.
-        reaches: What each row may see; rows of `queries` beyond these are padding.
+        states: Keys and values of one layer, (2, n_slots, K, capacity, D); H = K * G.
+        spans: What the rows may see; rows of `queries` in none of them are padding.
 
     Returns:
         (B, T, H * D); zeros where it is padding.
     """
-    n_key_heads = keys.shape[1]
-    n_products = max(LEAST_PRODUCTS, n_key_heads)
-    flat = fold_heads(queries, n_key_heads).expand(-1, n_products, -1, -1)  # (B, K, M, D)
+    keys, values = states.unbind()
+    flat = fold_heads(queries, keys.shape[1])  # (B, K, M, D)
     out = torch.zeros_like(flat)
-    for row, (slot, n_keys) in enumerate(zip(reaches.slots, reaches.n_keys, strict=True)):
-        seen_keys = keys[slot, :, :n_keys].expand(n_products, -1, -1)  # (K, S, D)
-        seen_values = values[slot, :, :n_keys].expand(n_products, -1, -1)
-        bias = reaches.bias[row : row + 1, :, :n_keys].expand(n_products, -1, -1)
-        scale = queries.shape[-1] ** -0.5
-        scores = torch.baddbmm(bias, flat[row], seen_keys.transpose(1, 2), alpha=scale)
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
-        sum_values(weights, seen_values, out[row])
-    return unfold_heads(out[:, :n_key_heads], queries)
+    for span in spans:
+        n_slots = span.slots.stop - span.slots.start
+        if span.rows is None:
+            out[:n_slots] = attend_span(flat[:n_slots], keys, values, span)
+        else:
+            spread = flat.new_zeros(n_slots, *flat.shape[1:])
+            spread[span.places] = flat[span.rows]
+            out[span.rows] = attend_span(spread, keys, values, span)[span.places]
+    return unfold_heads(out, queries.shape[1], queries.shape[2])
 
 
-def attend_at_once(
-    queries: Tensor, keys: Tensor, values: Tensor, reaches: Reaches, slots: Tensor
-) -> Tensor:
-    """Compute what `attend` does in one product for all rows: on a GPU launches cost the most.
-
-    Args:
-        queries: (B, T, H, D).
-        keys: One layer of all slots, (n_slots, K, capacity, D).
-        values: The same.
-        reaches: What each row may see.
-        slots: Slot of each row, padding included, (B,).
-
-    Returns:
-        (B, T, H * D); anything finite where it is padding.
-    """
-    flat = fold_heads(queries, keys.shape[1])
-    n_keys = reaches.bias.shape[-1]
-    seen_keys, seen_values = keys[:, :, :n_keys][slots], values[:, :, :n_keys][slots]
-    mixed = F.scaled_dot_product_attention(
-        flat, seen_keys, seen_values, attn_mask=reaches.bias[:, None]
-    )
-    return unfold_heads(mixed, queries)
+def attend_span(flat: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+    """Compute one span: folded queries of its slots (n, K, M, D) -> the same shape."""
+    n_slots, n_key_heads = flat.shape[:2]
+    seen_keys = keys[span.slots, :, : span.n_keys].flatten(0, 1)  # (n * K, S, D), a view
+    seen_values = values[span.slots, :, : span.n_keys].flatten(0, 1)
+    asked = flat.flatten(0, 1)
+    if n_slots * n_key_heads < LEAST_PRODUCTS:
+        seen_keys, seen_values, asked = (
+            each.expand(LEAST_PRODUCTS, -1, -1) for each in (seen_keys, seen_values, asked)
+        )
+    scale = flat.shape[-1] ** -0.5
+    scores = torch.baddbmm(span.bias, asked, seen_keys.transpose(1, 2), alpha=scale)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
+    mixed = sum_values(weights, seen_values)
+    return mixed[: n_slots * n_key_heads].view_as(flat)
 
 
-def sum_values(weights: Tensor, values: Tensor, out: Tensor) -> None:
-    """Add weights (K, M, S) times values (K, S, D) to `out` (K, M, D), block by block."""
-    for start in range(0, values.shape[1], KEY_BLOCK):
+def sum_values(weights: Tensor, values: Tensor) -> Tensor:
+    """Multiply weights (P, M, S) with values (P, S, D), block by block; (P, M, D)."""
+    mixed = torch.bmm(weights[..., :KEY_BLOCK], values[:, :KEY_BLOCK])
+    for start in range(KEY_BLOCK, values.shape[1], KEY_BLOCK):
         block = slice(start, start + KEY_BLOCK)
-        out.baddbmm_(weights[..., block], values[:, block])
+        mixed.baddbmm_(weights[..., block], values[:, block])
+    return mixed

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from antiphon.engine.base import FinishReason, TokenChunk
 from antiphon.engine.model_runner import Row
 from antiphon.engine.policy import Progress
-from antiphon.engine.sampling import Sampler
+from antiphon.engine.sampling import Pick, Sampler
 from antiphon.engine.slot_pool import Conversation
+from antiphon.engine.static_step import LATEST, NextToken
 from antiphon.engine.token_stream import Outbox
 
 
@@ -38,12 +39,15 @@ class Request:
 class Generation:
     """A running request, advanced step by step.
 
+    A token that is being computed and has not been read is in flight.
+
     Attributes:
         request: What was asked.
         conversation: The tokens run so far, and the slot that holds them.
         progress: How far the reply is.
         started_at: When it began to run.
         paused_at: Since when its reader has been too slow to go on.
+        round: What is in flight and left in an earlier round is not wanted any more.
     """
 
     def __init__(self, request: Request, conversation: Conversation, now: float) -> None:
@@ -53,17 +57,25 @@ class Generation:
         self.progress = Progress(request.submitted_at)
         self.started_at = now
         self.paused_at: float | None = None
+        self.round = 0
+        self._n_flying = 0
         self._pending: Sequence[int] = request.prompt[
             conversation.keep_common_prefix(request.prompt) :
         ]
 
     @property
-    def n_pending(self) -> int:
-        """Tokens to run before the next one can be chosen; more than 1 only in the prompt."""
-        return len(self._pending)
+    def is_reading(self) -> bool:
+        """Whether tokens of the prompt are to be run before a token of the reply can be."""
+        return len(self._pending) > 1
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether more can be computed: there are tokens left to say, and room for them."""
+        n_left = self.request.max_new_tokens - self.progress.n_tokens
+        return min(n_left, self.request.outbox.room) > self._n_flying
 
     def next_row(self, limit: int) -> Row:
-        """Say what to run next, at most `limit` tokens."""
+        """Say which tokens of the prompt to run next, at most `limit`."""
         conversation = self.conversation
         return Row(conversation.slot, len(conversation.token_ids), self._pending[:limit])
 
@@ -72,8 +84,47 @@ class Generation:
         self.conversation.append(row.token_ids)
         self._pending = self._pending[len(row.token_ids) :]
 
+    @property
+    def has_read_all(self) -> bool:
+        """Whether nothing of the prompt is left to run."""
+        return not self._pending
+
+    def next_token(self) -> NextToken:
+        """Say which token to run next, and how to choose the one after it."""
+        position = len(self.conversation.token_ids)
+        token_id = LATEST
+        if self._n_flying:
+            position += len(self._pending) + self._n_flying - 1
+        else:
+            (token_id,) = self._pending
+        return NextToken(self.conversation.slot, position, token_id, self.next_pick())
+
+    def next_pick(self) -> Pick:
+        """Say how to choose the first token that is not yet in flight."""
+        return self.request.sampler.pick(self.progress.n_tokens + self._n_flying)
+
+    def take_off(self, n_written: int) -> None:
+        """Note that a token is in flight, and how many places of the slot are written by then."""
+        self._n_flying += 1
+        self.conversation.note_written(n_written)
+
+    def land(self) -> None:
+        """Note that the token run longest ago has brought the one after it."""
+        self._n_flying -= 1
+        self.conversation.append(self._pending)
+        self._pending = ()
+
+    def call_back(self) -> None:
+        """Want nothing of what is in flight; `next_row` gives the last token that is known."""
+        self.round += 1
+        self._n_flying = 0
+        if not self._pending:
+            last = self.conversation.token_ids[-1]
+            self.conversation.rewind(len(self.conversation.token_ids) - 1)
+            self._pending = (last,)
+
     def say(self, token_id: int) -> TokenChunk:
-        """Take the token that follows all pending ones."""
+        """Take the token that follows all that have run."""
         self._pending = (token_id,)
         return TokenChunk((token_id,), self._finish_reason(token_id))
 

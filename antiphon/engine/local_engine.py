@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from transformers import GlmForCausalLM
 
 from antiphon.engine.base import EngineStats, SamplingParams, TokenChunk
+from antiphon.engine.decoder import make_decoder
 from antiphon.engine.generation import Request
 from antiphon.engine.model_runner import ModelRunner, cache_shape
 from antiphon.engine.policy import PlaybackPolicy
@@ -45,6 +46,7 @@ class LocalEngine:
         context_length: int,
         max_concurrent: int = 8,
         max_queue: int = 32,
+        attention: str = "auto",
     ) -> None:
         """Take over a model and start the worker thread; `close` stops it.
 
@@ -54,9 +56,11 @@ class LocalEngine:
             context_length: See above.
             max_concurrent: Replies generated at the same time.
             max_queue: Requests that may wait beyond these.
+            attention: auto, exact, sdpa or flash; see `choose_attention`.
 
         Raises:
-            ConfigError: If the sizes do not fit the model or the memory, or are too small.
+            ConfigError: If the attention or the sizes do not fit the model or the memory, or the
+                sizes are too small.
         """
         check_sizes(model, vocab_size, context_length, max_concurrent, max_queue)
         shape, device = cache_shape(model, context_length), model.device
@@ -67,13 +71,15 @@ class LocalEngine:
                 n_slots,
                 max_concurrent,
             )
-        runner = ModelRunner(model, n_slots, context_length)
+        runner = ModelRunner(model, n_slots, context_length, attention)
         runner.warm_up()
+        decoder = make_decoder(runner)
+        decoder.warm_up(min(max_concurrent, n_slots, runner.decode_rows))
         self._device = runner.device
         self.vocab_size = vocab_size
         self.context_length = context_length
         self._scheduler = Scheduler(
-            runner, PlaybackPolicy(), min(max_concurrent, n_slots), max_queue
+            runner, decoder, PlaybackPolicy(), min(max_concurrent, n_slots), max_queue
         )
 
     def generate(

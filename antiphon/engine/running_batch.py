@@ -6,12 +6,14 @@ Knows nothing of threads or of requests that wait. Only the worker touches it.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from antiphon.engine.base import TokenChunk
+from antiphon.engine.decoder import Decoder, Flight
 from antiphon.engine.generation import Generation, Request
 from antiphon.engine.model_runner import ModelRunner, Row
 from antiphon.engine.policy import PlaybackPolicy
-from antiphon.engine.sampling import choose_tokens
+from antiphon.engine.sampling import MANY_NEEDED, NO_TOKEN, choose_tokens
 from antiphon.engine.slot_pool import SlotPool
 from antiphon.engine.token_stream import Bell, Item
 from antiphon.engine.warm_up import WarmUp
@@ -28,8 +30,21 @@ WARM_UP_SLACK_S = 1.0
 OnEnd = Callable[[Generation, Item], None]
 
 
+@dataclass(frozen=True)
+class Launch:
+    """Tokens in flight, whose they are, and their rounds at the start (`Generation.round`)."""
+
+    flight: Flight
+    generations: Sequence[Generation]
+    rounds: Sequence[int]
+
+
 class RunningBatch:
     """Advances replies together, each in its own slot.
+
+    Where the decoder is late, the tokens of a step are read after the next one has begun. What that
+    one computed for replies that have ended is not read: it lies where nobody looks, in a slot that
+    whoever gets it next overwrites before he looks there.
 
     A reply whose buffer is full is paused: it keeps its slot, but takes no part in steps.
 
@@ -37,20 +52,25 @@ class RunningBatch:
         generated_tokens: Tokens generated since the start.
     """
 
-    def __init__(self, runner: ModelRunner, policy: PlaybackPolicy, on_end: OnEnd) -> None:
+    def __init__(
+        self, runner: ModelRunner, decoder: Decoder, policy: PlaybackPolicy, on_end: OnEnd
+    ) -> None:
         """Begin empty.
 
         Args:
             runner: The model.
+            decoder: Chooses tokens with it.
             policy: Who goes first.
             on_end: Told of each reply that has left, with its last item, which it delivers.
         """
         self.generated_tokens = 0
         self._runner = runner
+        self._decoder = decoder
         self._policy = policy
         self._on_end = on_end
         self._pool = SlotPool(runner.cache)
         self._running: list[Generation] = []
+        self._flying: list[Launch] = []
         self._bell = Bell()
 
     def __len__(self) -> int:
@@ -70,8 +90,10 @@ class RunningBatch:
     @property
     def can_advance(self) -> bool:
         """Whether a step would do something."""
-        outboxes = (generation.request.outbox for generation in self._running)
-        return any(outbox.has_room or outbox.is_cancelled for outbox in outboxes)
+        return bool(self._flying) or any(
+            generation.can_advance or generation.request.outbox.is_cancelled
+            for generation in self._running
+        )
 
     @property
     def has_time_to_spare(self) -> bool:
@@ -88,13 +110,14 @@ class RunningBatch:
     def step(self) -> None:
         """End what is over, run one chunk of the most urgent prompt, then one token of others."""
         self._drop_unwanted(time.monotonic())
-        ready = [each for each in self._running if each.request.outbox.has_room]
-        prompts = [each for each in ready if each.n_pending > 1]
-        replies = [each for each in ready if each.n_pending == 1]
-        for generation in self._policy.most_urgent(prompts, 1):
-            self._advance([generation], self._runner.prefill_chunk)
-        if replies:
-            self._advance(self._policy.most_urgent(replies, self._runner.decode_rows), 1)
+        launched = self._launch()
+        if self._decoder.is_late:
+            launched, self._flying = self._flying, launched
+        try:
+            for launch in launched:
+                self._land(launch)
+        finally:
+            self._bell.ring()
 
     def warm_up(self, warm_up: WarmUp) -> bool:
         """Run one chunk of a prompt that will come, in the slot of its session between two turns.
@@ -135,33 +158,85 @@ class RunningBatch:
             elif generation.paused_at is not None and now - generation.paused_at > READER_TIMEOUT_S:
                 self._finish(generation, unread_error())
 
-    def _advance(self, generations: Sequence[Generation], limit: int) -> None:
-        """Run the next tokens of some replies; what fails together is tried again one by one."""
-        rows = [generation.next_row(limit) for generation in generations]
+    def _launch(self) -> list[Launch]:
+        """Begin to compute what is to come next."""
+        ready = [generation for generation in self._running if generation.can_advance]
+        prompts = [generation for generation in ready if generation.is_reading]
+        replies = [generation for generation in ready if not generation.is_reading]
+        launched = []
+        for generation in self._policy.most_urgent(prompts, 1):
+            launched += self._launch_prompt(generation)
+        if len(replies) > self._runner.decode_rows:
+            replies = self._policy.most_urgent(replies, self._runner.decode_rows)
+        replies.sort(key=lambda generation: generation.conversation.slot)  # see `group_rows`
+        return launched + self._launch_replies(replies)
+
+    def _launch_prompt(self, generation: Generation) -> list[Launch]:
+        """Run a chunk of a prompt; after the last one the first token is in flight."""
+        row = generation.next_row(self._runner.prefill_chunk)
         try:
-            chosen = self._compute(generations, rows)
+            hidden = self._runner.run([row])
+            generation.has_run(row)
+            if not generation.has_read_all:
+                return []
+            flight = self._decoder.choose(hidden, row.slot, generation.next_pick())
+        except Exception as error:
+            self._fail(generation, error)
+            return []
+        generation.take_off(len(generation.conversation.token_ids))
+        return [Launch(flight, [generation], [generation.round])]
+
+    def _launch_replies(self, generations: Sequence[Generation]) -> list[Launch]:
+        """Run the next token of some replies; what fails together is tried again one by one."""
+        if not generations:
+            return []
+        tokens = [generation.next_token() for generation in generations]
+        try:
+            flight = self._decoder.decode(tokens)
         except Exception as error:
             if len(generations) > 1:
-                for generation in generations:
-                    self._advance([generation], limit)
-            else:
-                self._fail(generations[0], error)
-            return
-        for generation, row in zip(generations, rows, strict=True):
-            generation.has_run(row)
-        try:
-            for generation, token_id in zip(generations, chosen, strict=False):
-                self._say(generation, token_id)
-        finally:
-            self._bell.ring()
-
-    def _compute(self, generations: Sequence[Generation], rows: Sequence[Row]) -> list[int | None]:
-        """Run the model and choose a token for each row; none where a prompt goes on."""
-        hidden = self._runner.run(rows)
-        if len(rows[0].token_ids) < generations[0].n_pending:
+                return [each for one in generations for each in self._launch_replies([one])]
+            self._fail(generations[0], error)
             return []
-        samplers = [generation.request.sampler for generation in generations]
-        return choose_tokens(self._runner.score(hidden), samplers)
+        for generation, token in zip(generations, tokens, strict=True):
+            generation.take_off(token.position + 1)
+        return [Launch(flight, generations, [each.round for each in generations])]
+
+    def _land(self, launch: Launch) -> None:
+        """Deliver the tokens of a flight, but those of replies that have ended meanwhile."""
+        wanted = [
+            generation.round == at_start
+            for generation, at_start in zip(launch.generations, launch.rounds, strict=True)
+        ]
+        try:
+            token_ids = launch.flight.read()
+        except Exception as error:
+            for generation, is_wanted in zip(launch.generations, wanted, strict=True):
+                if is_wanted:
+                    self._fail(generation, error)
+            return
+        for generation, is_wanted, token_id in zip(
+            launch.generations, wanted, token_ids, strict=True
+        ):
+            if is_wanted:
+                self._take(generation, token_id)
+
+    def _take(self, generation: Generation, token_id: int) -> None:
+        """Take the token of one reply; where many candidates must be looked at, choose again."""
+        if token_id == MANY_NEEDED:
+            generation.call_back()
+            row = generation.next_row(1)
+            try:
+                scores = self._runner.score(self._runner.run([row]))
+                [again] = choose_tokens(scores, [generation.next_pick()])
+            except Exception as error:
+                self._fail(generation, error)
+                return
+            generation.has_run(row)
+            self._say(generation, again)
+            return
+        generation.land()
+        self._say(generation, None if token_id == NO_TOKEN else token_id)
 
     def _say(self, generation: Generation, token_id: int | None) -> None:
         """Deliver the next token of one reply."""
@@ -178,7 +253,7 @@ class RunningBatch:
 
     def _finish(self, generation: Generation, last: Item) -> None:
         """Take a reply out, keep its session's conversation, and only then deliver the end."""
-        self._running.remove(generation)
+        self._leave(generation)
         session_id = generation.request.session_id
         if session_id is None:
             self._pool.drop(generation.conversation)
@@ -186,10 +261,15 @@ class RunningBatch:
             self._pool.keep(session_id, generation.conversation)
         self._on_end(generation, last)
 
+    def _leave(self, generation: Generation) -> None:
+        """Take a reply out; what is in flight for it is not wanted any more."""
+        self._running.remove(generation)
+        generation.round += 1
+
     def _fail(self, generation: Generation, error: Exception) -> None:
         """End a reply with an error; its slot may be half written, so it is not kept."""
         logger.error("request %s failed", generation.request.request_id, exc_info=error)
-        self._running.remove(generation)
+        self._leave(generation)
         self._pool.drop(generation.conversation)
         self._on_end(generation, as_engine_error(error))
 

@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import Future
 
 from antiphon.engine.base import EngineStats, TokenChunk
+from antiphon.engine.decoder import Decoder
 from antiphon.engine.generation import Generation, Request
 from antiphon.engine.model_runner import ModelRunner
 from antiphon.engine.policy import PlaybackPolicy
@@ -33,12 +34,18 @@ class Scheduler:
     """Runs many requests on one model in one thread."""
 
     def __init__(
-        self, runner: ModelRunner, policy: PlaybackPolicy, max_concurrent: int, max_queue: int
+        self,
+        runner: ModelRunner,
+        decoder: Decoder,
+        policy: PlaybackPolicy,
+        max_concurrent: int,
+        max_queue: int,
     ) -> None:
         """Start the worker.
 
         Args:
             runner: The model.
+            decoder: Chooses tokens with it.
             policy: Which replies go first.
             max_concurrent: Requests advanced together, at most the slots of the runner.
             max_queue: Requests that may wait beyond these.
@@ -52,7 +59,7 @@ class Scheduler:
         self._pings: list[Future[None]] = []
         self._reply_times: deque[float] = deque([DEFAULT_REPLY_S], maxlen=16)
         self._closed_because: str | None = None
-        self._batch = RunningBatch(runner, policy, self._on_end)
+        self._batch = RunningBatch(runner, decoder, policy, self._on_end)
         self._thread = threading.Thread(
             target=self._work, args=(runner,), name="antiphon-engine", daemon=True
         )

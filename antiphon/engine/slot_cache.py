@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from antiphon.engine.attention import KEY_BLOCK, round_up
+from antiphon.engine.attention import KEY_BLOCK, Heads, round_up
 from antiphon.errors import ConfigError
 
 MEMORY_SHARE = 4
-"""One part in so many of the device's memory may hold keys and values."""
+"""One part in so many of a computer's memory may hold keys and values."""
+
+FREE_SHARE = 2
+"""One part in so many of what a model leaves free on an accelerator may hold them."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,13 @@ class CacheShape:
 
     Attributes:
         n_layers: Layers of the model.
-        n_key_heads: Key heads of each.
-        head_size: Width of a head.
+        heads: The shape of the heads of each.
         n_tokens: Tokens that a slot holds.
-        dtype: Type of keys and values.
     """
 
     n_layers: int
-    n_key_heads: int
-    head_size: int
+    heads: Heads
     n_tokens: int
-    dtype: torch.dtype
 
     @property
     def capacity(self) -> int:
@@ -42,8 +41,8 @@ class CacheShape:
     @property
     def slot_bytes(self) -> int:
         """Memory of one slot."""
-        n_values = 2 * self.n_layers * self.n_key_heads * self.capacity * self.head_size
-        return n_values * self.dtype.itemsize
+        n_heads = 2 * self.n_layers * self.heads.n_key_heads
+        return n_heads * self.capacity * self.heads.size * self.heads.dtype.itemsize
 
 
 class SlotCache:
@@ -52,42 +51,39 @@ class SlotCache:
     Attributes:
         n_slots: Slots for conversations, numbered from 0.
         padding_slot: The number of the other one.
-        keys: For each layer (n_slots + 1, K, capacity, D).
-        values: The same.
+        capacity: Tokens of a slot.
+        states: For each layer keys, then values: (2, n_slots + 1, K, capacity, D).
     """
 
     def __init__(self, shape: CacheShape, n_slots: int, device: torch.device) -> None:
         """Allocate everything."""
-        size = (n_slots + 1, shape.n_key_heads, shape.capacity, shape.head_size)
+        heads = shape.heads
+        size = (2, n_slots + 1, heads.n_key_heads, shape.capacity, heads.size)
         self.n_slots = n_slots
+        self.capacity = shape.capacity
         self.padding_slot = n_slots
-        self.keys, self.values = (
-            [torch.zeros(size, dtype=shape.dtype, device=device) for _ in range(shape.n_layers)]
-            for _ in "kv"
-        )
+        self.states = [
+            torch.zeros(size, dtype=heads.dtype, device=device) for _ in range(shape.n_layers)
+        ]
 
-    def write(
-        self, layer: int, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor
-    ) -> None:
+    def write(self, layer: int, slots: Tensor, positions: Tensor, new: Tensor) -> None:
         """Store new tokens.
 
         Args:
             layer: Number of the layer.
             slots: Where each token goes, (N,).
             positions: Its position there, (N,).
-            keys: (N, K, D).
-            values: (N, K, D).
+            new: Keys and values, (N, 2, K, D).
         """
-        self.keys[layer][slots, :, positions] = keys
-        self.values[layer][slots, :, positions] = values
+        self.states[layer][:, slots, :, positions] = new
 
     def clear(self, slot: int, length: int) -> None:
         """Zero the first `length` tokens of a slot, so that nothing is left to the next user.
 
         Masked values weigh 0, but 0 times what a broken request leaves behind may be NaN.
         """
-        for layer in (*self.keys, *self.values):
-            layer[slot, :, :length].zero_()
+        for layer in self.states:
+            layer[:, slot, :, :length].zero_()
 
 
 def count_slots(shape: CacheShape, wanted: int, memory: int) -> int:
@@ -117,4 +113,4 @@ def cache_memory(device: torch.device) -> int:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return total // MEMORY_SHARE
     free: int = torch.get_device_module(device).mem_get_info(device)[0]
-    return free // MEMORY_SHARE
+    return free // FREE_SHARE

@@ -27,7 +27,11 @@ class Conversation:
     def append(self, token_ids: Sequence[int]) -> None:
         """Note tokens that the model has just been run on."""
         self.token_ids.extend(token_ids)
-        self.n_written = max(self.n_written, len(self.token_ids))
+        self.note_written(len(self.token_ids))
+
+    def note_written(self, length: int) -> None:
+        """Note that something lies in the first `length` places, whatever it is."""
+        self.n_written = max(self.n_written, length)
 
     def keep_common_prefix(self, prompt: Sequence[int]) -> int:
         """Forget what is not the beginning of a new prompt.

@@ -62,7 +62,12 @@ class Outbox:
     @property
     def has_room(self) -> bool:
         """Whether the reader keeps up; the last chunk or an error may be put all the same."""
-        return len(self._items) < BUFFER_SIZE
+        return self.room > 0
+
+    @property
+    def room(self) -> int:
+        """Chunks that may be put before the reader counts as too slow."""
+        return BUFFER_SIZE - len(self._items)
 
     def cancel(self) -> None:
         """Say that nobody wants more."""

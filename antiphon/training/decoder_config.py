@@ -63,6 +63,12 @@ flow: !new:cosyvoice.flow.flow.MaskedDiffWithXvec
             num_heads: {estimator_heads}
             act_fn: 'gelu'
 """
+_SOLVING = """
+# How it is run; without this entry with 10 guided Euler steps. Why these: docs/decoder.md.
+inference:
+    n_timesteps: {n_timesteps}
+    guided_steps: {guided_steps}
+"""
 _HIFT = """
 hift: !new:cosyvoice.hifigan.generator.HiFTGenerator
 """
@@ -111,6 +117,11 @@ def render_flow(sizes: FlowSizes) -> str:
         "estimator_channels": 4 * N_MELS,
     }
     return _FLOW.format(**values)
+
+
+def render_solving(n_timesteps: int, guided_steps: int) -> str:
+    """Write how the flow is solved, which published files leave to the program."""
+    return _SOLVING.format(n_timesteps=n_timesteps, guided_steps=guided_steps)
 
 
 def render_vocoder(arguments: Mapping[str, object], f0_channels: int) -> str:

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from antiphon.checkpoints import load_strict, load_weights
-from antiphon.training.decoder_config import FlowSizes, render_flow, render_vocoder, write_config
+from antiphon.training.decoder_config import (
+    FlowSizes,
+    render_flow,
+    render_solving,
+    render_vocoder,
+    write_config,
+)
 from antiphon.training.flow_data import Cut, FlowSource, build_flow_store
 from antiphon.training.loop import atomic_save
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
@@ -51,6 +57,7 @@ class FlowTaskConfig(TaskConfig):
         width, encoder_heads, linear_units, encoder_layers: Of the encoder.
         channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
         guidance: Strength of guidance written into config.yaml.
+        run_timesteps, run_guided_steps: How to solve the flow, written into config.yaml.
         vocoder_recipe: Recipe whose sizes are written into config.yaml.
     """
 
@@ -80,6 +87,8 @@ class FlowTaskConfig(TaskConfig):
     n_blocks: int = 1
     n_mid_blocks: int = 2
     guidance: float = 0.7
+    run_timesteps: int = 4
+    run_guided_steps: int = 2
     vocoder_recipe: str = "vocoder-cpu"
 
 
@@ -92,9 +101,12 @@ def flow_sizes(config: FlowTaskConfig) -> FlowSizes:
 def render_config(config: FlowTaskConfig) -> str:
     """Write config.yaml for this decoder and the vocoder of the recipe."""
     vocoder = load_task_config(VocoderTaskConfig, "vocoder", config.vocoder_recipe, [])
-    return render_flow(flow_sizes(config)) + render_vocoder(
-        vocoder_arguments(vocoder), vocoder.f0_channels
+    parts = (
+        render_flow(flow_sizes(config)),
+        render_solving(config.run_timesteps, config.run_guided_steps),
+        render_vocoder(vocoder_arguments(vocoder), vocoder.f0_channels),
     )
+    return "".join(parts)
 
 
 def build_flow(config: FlowTaskConfig, config_path: Path, mel_mean: Tensor) -> MaskedDiffWithXvec:

@@ -48,6 +48,7 @@ from antiphon.training.number_words import NumberWords
 from antiphon.training.prefetch import prefetch
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.text_vocabulary import write_text_vocabulary
+from antiphon.training.widening import widen_feed_forward
 from speech_tokenizer.weights import load_encoder
 
 logger = logging.getLogger(__name__)
@@ -213,14 +214,17 @@ class LmTask(TrainingTask[LmTaskConfig]):
         self.numbers.pin(self.model.model.embed_tokens.weight, self.model.lm_head.weight)
 
     def start_from(self, folder: Path) -> None:
-        """Take a language model with the same vocabulary; new speech tokens start afresh."""
+        """Take a language model with the same vocabulary; new speech tokens start afresh.
+
+        Its feed-forward layers may be narrower than those to train.
+        """
         found = load_language_model(folder, progress=False).state_dict()
         if self.config.new_codes:
             audio_0 = self.tokenizer.layout.audio_0
             rows = slice(audio_0, audio_0 + self.n_codes)
             for name in ("model.embed_tokens.weight", "lm_head.weight"):
                 found[name][rows] = self.model.state_dict()[name][rows]
-        self.model.load_state_dict(found)
+        self.model.load_state_dict(widen_feed_forward(found, self.model.state_dict()))
         self.after_step()
 
     def reseed(self, seed: int) -> None:

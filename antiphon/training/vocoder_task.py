@@ -1,4 +1,4 @@
-"""Trains the embedded HiFT vocoder, through spectral losses that include phase.
+"""Trains the embedded HiFT vocoder: spectral losses that include phase, then adversarial ones.
 
 The excitation of a training piece is aligned to the waveform's own fundamental, so that the
 vocoder only has to learn the filter and phase becomes a target. At run time nothing is aligned.
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from antiphon.checkpoints import load_strict, load_weights
+from antiphon.training.adversary import AdversarialConfig, Adversary
 from antiphon.training.data import SpeechCorpus
-from antiphon.training.loop import atomic_save
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
+from antiphon.training.loop import atomic_save, learning_rate_factor
+from antiphon.training.task import Losses, TrainingTask, seeded
 from antiphon.training.vocoder_data import (
     HOP,
     N_MELS,
@@ -38,7 +39,7 @@ _EDGE_FRAMES = 2  # not judged: their context is cut off
 
 
 @dataclass(frozen=True)
-class VocoderTaskConfig(TaskConfig):
+class VocoderTaskConfig(AdversarialConfig):
     """How the vocoder is trained.
 
     Attributes:
@@ -133,6 +134,7 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
         )
+        self.adversary = Adversary(config)
         self.store = self._open_store()
         n_valid = min(N_VALID, len(self.store) // 4)
         self.train_range = range(len(self.store) - n_valid)
@@ -181,10 +183,36 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         with self.autocast():
             frames = self.model.spectrum_frames(batch.mel, source)
         waveform = self.model.synthesise(frames.float())
-        losses = self.criterion(waveform[:, edge:-edge], batch.waveform[:, edge:-edge])
+        made, recorded = waveform[:, edge:-edge], batch.waveform[:, edge:-edge]
+        losses: Losses = self.criterion(made, recorded)
         losses["f0"] = functional.l1_loss(f0.float(), batch.f0)
         losses["total"] = losses["total"] + 0.02 * losses["f0"]
-        return losses
+        return self._with_adversary(losses, recorded, made)
+
+    def _with_adversary(self, losses: Losses, recorded: Tensor, made: Tensor) -> Losses:
+        """Let the discriminators learn and add what they say, late in the run."""
+        fraction = self.run.fraction
+        share = self.config.adversarial_share(fraction)
+        if share is None:
+            return losses
+        with self.autocast():
+            learned = self.adversary.learn(recorded, made, learning_rate_factor(fraction))
+            said = self.adversary.oppose(recorded, made)
+        weighted = (
+            self.config.adversarial_weight * said["adversarial"]
+            + self.config.feature_weight * said["features"]
+        )
+        return {**losses, **learned, **said, "total": losses["total"] + share * weighted}
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint holds: the discriminators too."""
+        return {**super().state(), "adversary": self.adversary.state()}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        """Take up a checkpoint; one from before there were discriminators leaves them fresh."""
+        super().load_state(state)
+        if "adversary" in state:
+            self.adversary.load_state(state["adversary"])  # type: ignore[arg-type]
 
     def validate(self) -> dict[str, float]:
         """Copy synthesis of held-out utterances: mel L1, errors of f0 and of voicing."""

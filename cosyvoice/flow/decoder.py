@@ -40,6 +40,23 @@ class LevelMasks:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What stays the same from step to step of one solution.
+
+    Attributes:
+        mask: (B, 1, T), 1 at valid frames, or None.
+        levels: The masks of all resolutions.
+        hidden: What the conditions add to the first convolution, (B, C, T).
+        residual: What they add to the residual beside it, (B, C, T).
+    """
+
+    mask: Tensor | None
+    levels: Sequence[LevelMasks]
+    hidden: Tensor
+    residual: Tensor
+
+
+@dataclass(frozen=True)
 class Shape:
     """Dimensions shared by all blocks of a U-Net."""
 
@@ -75,9 +92,22 @@ class Level(nn.ModuleList):
 
     def forward(self, x: Tensor, masks: LevelMasks, time_emb: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, C_in, T) to (B, C, T), before and after the change of rate."""
-        resnet, transformers, *resample = self
-        hidden = resnet(x, masks.frames, time_emb, masks.norm).transpose(1, 2)  # (B, T, C)
-        hidden = transformers(hidden, masks.attention).transpose(1, 2)
+        return self.finish(self.resnet.begin(apply_mask(x, masks.frames)), masks, time_emb)
+
+    @property
+    def resnet(self) -> ResnetBlock1D:
+        """The residual block."""
+        block = self[0]
+        assert isinstance(block, ResnetBlock1D)
+        return block
+
+    def finish(
+        self, begun: tuple[Tensor, Tensor], masks: LevelMasks, time_emb: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Do the rest after the residual block's `begin`; see `forward`."""
+        _, transformers, *resample = self
+        hidden = self.resnet.finish(*begun, masks.frames, time_emb, masks.norm)
+        hidden = transformers(hidden.transpose(1, 2), masks.attention).transpose(1, 2)
         resampled = hidden
         for change_rate in resample:
             resampled = change_rate(apply_mask(hidden, masks.frames))
@@ -178,11 +208,46 @@ class ConditionalDecoder(nn.Module):
         Returns:
             (B, 80, T), zero at padded frames.
         """
-        time_emb = self.time_mlp(self.time_embeddings(t).to(x.dtype))
-        masks = self.level_masks(mask)
-        hidden = join_conditions(x, mu, spks, cond)
-        skips = []
-        for level, level_masks in zip(self.down_blocks, masks, strict=True):
+        return self.velocity(x, self.embed_times(t, x.dtype), self.prepare(mask, mu, spks, cond))
+
+    def embed_times(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Encode times (B,) or a scalar as (B or 1, time_dim)."""
+        return self.time_mlp(self.time_embeddings(t).to(dtype))
+
+    def prepare(
+        self, mask: Tensor | None, mu: Tensor, spks: Tensor | None, cond: Tensor | None
+    ) -> Prepared:
+        """Compute once what does not depend on the noisy mel or the time; see `forward`."""
+        given = apply_mask(join_conditions(mu, spks, cond), mask)
+        hidden, residual = self._first_level.resnet.begin_part(given, self.out_channels, True)
+        return Prepared(mask, self.level_masks(mask), hidden, residual)
+
+    @property
+    def _first_level(self) -> Level:
+        level = self.down_blocks[0]
+        assert isinstance(level, Level)
+        return level
+
+    def velocity(self, x: Tensor, time_emb: Tensor, given: Prepared) -> Tensor:
+        """Predict the velocity under prepared conditions.
+
+        Args:
+            x: Noisy mel, (B / k, 80, T): the conditions may be k times as many, k at each mel.
+            time_emb: From `embed_times`.
+            given: From `prepare`.
+
+        Returns:
+            (B, 80, T), zero at padded frames.
+        """
+        n_each = given.hidden.shape[0] // x.shape[0]
+        mask, masks = given.mask, given.levels
+        x_mask = None if mask is None else mask[: x.shape[0]]
+        begun = self._first_level.resnet.begin_part(apply_mask(x, x_mask), 0, False)
+        hidden, residual = (part.repeat(n_each, 1, 1) for part in begun)
+        sums = hidden + given.hidden, residual + given.residual
+        skip, hidden = self._first_level.finish(sums, masks[0], time_emb)
+        skips = [skip]
+        for level, level_masks in zip(self.down_blocks[1:], masks[1:], strict=True):
             skip, hidden = level(hidden, level_masks, time_emb)
             skips.append(skip)
         for level in self.mid_blocks:
@@ -200,11 +265,11 @@ def same_rate(dim: int) -> nn.Module:
     return nn.Conv1d(dim, dim, 3, padding=1)
 
 
-def join_conditions(x: Tensor, mu: Tensor, spks: Tensor | None, cond: Tensor | None) -> Tensor:
-    """Stack the noisy mel and its conditions along the channels, (B, in_channels, T)."""
-    parts = [x, mu]
+def join_conditions(mu: Tensor, spks: Tensor | None, cond: Tensor | None) -> Tensor:
+    """Stack the conditions along the channels, (B, in_channels - 80, T)."""
+    parts = [mu]
     if spks is not None:
-        parts.append(spks.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+        parts.append(spks.unsqueeze(-1).expand(-1, -1, mu.shape[-1]))
     if cond is not None:
         parts.append(cond)
     return torch.cat(parts, dim=1)

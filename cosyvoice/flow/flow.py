@@ -13,6 +13,7 @@ from torch.nn import functional
 from antiphon.errors import ConfigError
 from cosyvoice.flow.flow_matching import ConditionalCFM, draw_uniform
 from cosyvoice.flow.length_regulator import InterpolateRegulator
+from cosyvoice.flow.solving import Solving
 from cosyvoice.transformer.encoder import BlockConformerEncoder
 from cosyvoice.utils.mask import make_valid_mask
 
@@ -125,7 +126,7 @@ class MaskedDiffWithXvec(nn.Module):
         *,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
-        n_timesteps: int = 10,
+        n_timesteps: int | Solving = 10,
     ) -> Tensor:
         """Continue a prompt with the mel of `token`.
 
@@ -141,7 +142,7 @@ class MaskedDiffWithXvec(nn.Module):
             embedding: (B, spk_embed_dim) speaker vector; zeros for none.
             noise: (B, 80, T_mel) start of the flow, prompt included; drawn if None.
             generator: What draws it.
-            n_timesteps: Euler steps.
+            n_timesteps: Guided Euler steps, or how else to solve.
 
         Returns:
             (B, 80, T_mel - F), zero past the end of shorter items.

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
+from cosyvoice.flow.guided_velocity import FlowConditions, GuidedVelocity
+from cosyvoice.flow.solving import MIDPOINT, Solving
 from matcha.models.components.flow_matching import BASECFM, CfmParams, warp_time
 
 
@@ -65,65 +67,39 @@ class ConditionalCFM(BASECFM):
         self,
         mu: Tensor,
         mask: Tensor,
-        n_timesteps: int,
+        n_timesteps: int | Solving,
         temperature: float = 1.0,
         spks: Tensor | None = None,
         cond: Tensor | None = None,
         *,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
+        is_padded: bool | None = None,
     ) -> Tensor:
         """Draw a mel.
 
         Args:
             mu: Encoded tokens at the mel rate, (B, C, T).
             mask: (B, 1, T), 1 at valid frames.
-            n_timesteps: Euler steps.
+            n_timesteps: Guided Euler steps, or how else to solve.
             temperature: Factor on the noise.
             spks: Speaker vectors, (B, D).
             cond: Prompt mel, zero where it is to be filled in, (B, C, T).
             noise: Where to start, (B, C, T); drawn if None.
             generator: What draws it.
+            is_padded: Whether the mask hides anything; None looks, which waits for the device.
 
         Returns:
             (B, C, T).
         """
         if noise is None:
             noise = draw_normal(mu, generator)
-        t_span = torch.linspace(0, 1, n_timesteps + 1, device=mu.device, dtype=mu.dtype)
-        t_span = warp_time(t_span, self.t_scheduler)
-        frame_mask = None if bool(mask.all()) else mask
-        return self.solve_euler(noise * temperature, t_span, mu, frame_mask, spks, cond)
-
-    def solve_euler(
-        self,
-        x: Tensor,
-        t_span: Tensor,
-        mu: Tensor,
-        mask: Tensor | None,
-        spks: Tensor | None,
-        cond: Tensor | None,
-    ) -> Tensor:
-        """Follow the velocity from `x` at t_span[0] to t_span[-1], (B, C, T).
-
-        With guidance each step runs one batch of twice the size: with and without conditions.
-        """
-        guided = self.inference_cfg_rate > 0
-        if guided:
-            mu, spks, cond = (
-                with_zeros(mu),
-                with_optional_zeros(spks),
-                with_optional_zeros(cond),
-            )
-            mask = None if mask is None else torch.cat([mask, mask])
-        for start, end in pairwise(t_span):
-            batch = torch.cat([x, x]) if guided else x  # (2B, C, T)
-            velocity = self.estimator(batch, mask, mu, start, spks, cond)
-            if guided:
-                conditional, free = velocity.chunk(2)
-                velocity = conditional + self.inference_cfg_rate * (conditional - free)
-            x = x + (end - start) * velocity
-        return x
+        solving = Solving(n_timesteps) if isinstance(n_timesteps, int) else n_timesteps
+        hides = not bool(mask.all()) if is_padded is None else is_padded
+        conditions = FlowConditions(mask if hides else None, mu, spks, cond)
+        velocity = GuidedVelocity(self.estimator, conditions, self.inference_cfg_rate)
+        t_span = torch.linspace(0, 1, solving.n_timesteps + 1, device=mu.device, dtype=mu.dtype)
+        return solve(velocity, noise * temperature, warp_time(t_span, self.t_scheduler), solving)
 
     def compute_loss(
         self,
@@ -167,6 +143,18 @@ class ConditionalCFM(BASECFM):
         return error.sum() / (counted.sum() * x1.shape[1]).clamp_min(1), point
 
 
+def solve(velocity: GuidedVelocity, x: Tensor, t_span: Tensor, solving: Solving) -> Tensor:
+    """Follow the velocity from `x` (B, C, T) at t_span[0] to t_span[-1]."""
+    for step, (start, end) in enumerate(pairwise(t_span)):
+        is_guided, length = solving.is_guided(step), end - start
+        slope = velocity(x, start, is_guided)
+        if solving.solver == MIDPOINT:
+            half = length / 2
+            slope = velocity(x + half * slope, start + half, is_guided)
+        x = x + length * slope
+    return x
+
+
 def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw standard normal noise of the same shape on the generator's device."""
     device = like.device if generator is None else generator.device
@@ -178,13 +166,3 @@ def draw_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generato
     """Uniform numbers in [0, 1) of the dtype and on the device of `like`."""
     device = like.device if generator is None else generator.device
     return torch.rand(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
-
-
-def with_zeros(x: Tensor) -> Tensor:
-    """Append zeros along the batch: (2B, ...)."""
-    return torch.cat([x, torch.zeros_like(x)])
-
-
-def with_optional_zeros(x: Tensor | None) -> Tensor | None:
-    """Do the same for a tensor that may be missing."""
-    return None if x is None else with_zeros(x)

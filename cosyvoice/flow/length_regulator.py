@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosyvoice.utils.mask import make_valid_mask
-from matcha.models.components.decoder import MaskedGroupNorm, apply_mask
+from matcha.models.components.decoder import MaskedGroupNorm, Mish, apply_mask
 
 
 def stretch(x: Tensor, x_lens: Tensor, y_lens: Tensor, n_frames: int) -> Tensor:
@@ -49,12 +49,16 @@ class InterpolateRegulator(nn.Module):
         layers: list[nn.Module] = []
         for _ in sampling_ratios:
             convolution = nn.Conv1d(channels, channels, 3, padding=1)
-            layers += [convolution, MaskedGroupNorm(groups, channels), nn.Mish()]
+            layers += [convolution, MaskedGroupNorm(groups, channels), Mish()]
         layers.append(nn.Conv1d(channels, out_channels or channels, 1))
         self.model = nn.Sequential(*layers)
 
     def forward(
-        self, x: Tensor, ylens: Tensor, xlens: Tensor | None = None
+        self,
+        x: Tensor,
+        ylens: Tensor,
+        xlens: Tensor | None = None,
+        n_frames: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Stretch a batch.
 
@@ -64,11 +68,12 @@ class InterpolateRegulator(nn.Module):
             xlens: (B,) valid frames of x. Without it all T frames of every item are stretched to
                 the longest of ylens and padding counts in the group norm, as the original does;
                 with it each item comes out as it would alone.
+            n_frames: Width of the output, at least the largest of ylens; None to look that up.
 
         Returns:
-            (B, max of ylens, C_out), zero past ylens; and ylens.
+            (B, n_frames, C_out), zero past ylens; and ylens.
         """
-        n_frames = int(ylens.max())
+        n_frames = int(ylens.max()) if n_frames is None else n_frames
         ylens = ylens.to(x.device)
         mask = make_valid_mask(ylens, n_frames).unsqueeze(1).to(x.dtype)  # (B, 1, n_frames)
         channels_first = x.transpose(1, 2)

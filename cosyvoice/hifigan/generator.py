@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
+from cosyvoice.hifigan.frame_span import FrameSpan, StageReach
 from cosyvoice.hifigan.source import SourceDraws, SourceModuleHnNSF, draw_source
 from cosyvoice.hifigan.weight_norm import (
     WeightNormConv1d,
@@ -32,8 +33,9 @@ class Snake(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Activate (B, C, T)."""
-        alpha = self.alpha[None, :, None]
-        return x + torch.sin(alpha * x).square() / (alpha + 1e-9)
+        alpha = self.alpha[:, None]
+        sine = torch.sin(alpha * x)
+        return torch.addcmul(x, sine * (alpha + 1e-9).reciprocal(), sine)
 
 
 class ResBlock(nn.Module):
@@ -83,6 +85,7 @@ class HiFTGenerator(nn.Module):
 
     Attributes:
         hop_length: Samples a mel frame.
+        reaches: How far each stage looks.
         context_frames: Mel frames on each side that a sample depends on, given the excitation.
     """
 
@@ -138,7 +141,7 @@ class HiFTGenerator(nn.Module):
         )
         self.conv_post = WeightNormConv1d(widths[-1], self.n_fft + 2, 7, padding=3)
         self.f0_predictor = f0_predictor
-        self.context_frames = _context_frames(self, upsample_rates)
+        self.reaches, self.context_frames = _reaches(self, upsample_rates)
         window = torch.hann_window(self.n_fft, periodic=True)
         self.register_buffer("stft_window", window, persistent=False)
 
@@ -191,24 +194,56 @@ class HiFTGenerator(nn.Module):
         )  # fmt: skip
         return torch.cat([spectrum.real, spectrum.imag], dim=1)
 
-    def decode(self, mel: Tensor, source: Tensor) -> Tensor:
-        """Turn mel (B, C, T) and excitation (B, 1, T * hop_length) into (B, T * hop_length)."""
-        return self.synthesise(self.spectrum_frames(mel, source))
+    def decode(self, mel: Tensor, source: Tensor, kept: FrameSpan | None = None) -> Tensor:
+        """Turn mel (B, C, T) and excitation (B, 1, T * hop_length) into (B, T * hop_length).
+
+        Args:
+            mel: Mel.
+            source: Excitation.
+            kept: Give the samples of these frames alone, exactly as they would be in the whole;
+                each layer then computes no more than they depend on.
+        """
+        whole = FrameSpan(0, mel.shape[2])
+        kept = kept or whole
+        known, spectrum = whole, self.source_spectrum(source)
+        x = self.conv_pre(mel)
+        for index, reach in enumerate(self.reaches):
+            wanted = kept.widened(reach.mel, whole)
+            heard = wanted.widened(reach.source, whole)
+            x = known.cut(self._upsample(x, index), wanted, reach.rate, reach.n_extra)
+            part = whole.cut(spectrum, heard, self.hop_length // self.stft_hop, 1)
+            excitation = self._excite(part, index)
+            x = x + heard.cut(excitation, wanted, reach.rate, reach.n_extra)
+            x, known = self._filter(x, index), wanted
+        waveform = self.synthesise(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
+        return known.cut(waveform, kept, self.hop_length)
 
     def spectrum_frames(self, mel: Tensor, source: Tensor) -> Tensor:
         """Log magnitudes and phases before the inverse STFT, (B, n_fft + 2, frames)."""
         source_spectrum = self.source_spectrum(source)
         x = self.conv_pre(mel)
         for index in range(self.n_upsamples):
-            x = self.ups[index](functional.leaky_relu(x, self.lrelu_slope))
-            if index == self.n_upsamples - 1:
-                x = functional.pad(x, (1, 0), mode="reflect")  # the STFT has one frame more
-            excitation = self.source_downs[index](source_spectrum)
-            x = x + self.source_resblocks[index](excitation)
-            first = index * self.n_kernels
-            blocks = [self.resblocks[first + k](x) for k in range(self.n_kernels)]
-            x = torch.stack(blocks).mean(0)
+            x = self._upsample(x, index) + self._excite(source_spectrum, index)
+            x = self._filter(x, index)
         return self.conv_post(functional.leaky_relu(x, _LAST_SLOPE))
+
+    def _upsample(self, x: Tensor, index: int) -> Tensor:
+        """Bring the output of a stage to the rate of stage `index`."""
+        x = self.ups[index](functional.leaky_relu(x, self.lrelu_slope))
+        is_last = index == self.n_upsamples - 1
+        return functional.pad(x, (1, 0), mode="reflect") if is_last else x  # as the STFT has
+
+    def _excite(self, source_spectrum: Tensor, index: int) -> Tensor:
+        """Bring the excitation's STFT to the rate of a stage."""
+        return self.source_resblocks[index](self.source_downs[index](source_spectrum))
+
+    def _filter(self, x: Tensor, index: int) -> Tensor:
+        """Average the parallel blocks of a stage."""
+        first = index * self.n_kernels
+        total = self.resblocks[first](x)
+        for block in self.resblocks[first + 1 : first + self.n_kernels]:
+            total = total + block(x)
+        return total / self.n_kernels
 
     def synthesise(self, frames: Tensor) -> Tensor:
         """Inverse STFT of `spectrum_frames`, clipped at `audio_limit`."""
@@ -277,19 +312,26 @@ def _source_downs(channels: int, widths: list[int], rates: Sequence[int]) -> nn.
     return layers
 
 
-def _context_frames(model: HiFTGenerator, rates: Sequence[int]) -> int:
-    """Follow what a sample depends on from the inverse STFT back to the mel; in mel frames."""
-    step = model.stft_hop  # samples a step of the current layer
+def _reaches(model: HiFTGenerator, rates: Sequence[int]) -> tuple[tuple[StageReach, ...], int]:
+    """Follow what a sample depends on from the inverse STFT back to the mel.
+
+    Returns:
+        The reach of each stage, and mel frames on each side in all.
+    """
+    step, hop = model.stft_hop, model.hop_length  # step: samples a column of the current stage
     reach = model.n_fft // 2 + 3 * step
-    furthest = 0
+    found, furthest = [], 0
     for stage in reversed(range(model.n_upsamples)):
         blocks = model.resblocks[stage * model.n_kernels : (stage + 1) * model.n_kernels]
-        reach += (1 + max(_reach(block) for block in blocks)) * step  # 1: the reflected frame
+        reach += (1 + max(_reach(block) for block in blocks)) * step  # 1: the reflected column
         source = (_reach(model.source_resblocks[stage]) + 2) * step + model.n_fft
+        n_extra = int(stage == model.n_upsamples - 1)
+        frames = (math.ceil(each / hop) for each in (reach, source))
+        found.append(StageReach(hop // step, n_extra, *frames))
         furthest = max(furthest, reach + source)
         step *= rates[stage]
         reach += step
-    return math.ceil(max(reach + 3 * step, furthest) / model.hop_length)
+    return tuple(reversed(found)), math.ceil(max(reach + 3 * step, furthest) / hop)
 
 
 def _reach(block: nn.Module) -> int:

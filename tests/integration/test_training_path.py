@@ -51,6 +51,14 @@ def test_the_vocoder_gets_nearer(root: Path) -> None:
     assert values[-1] < values[0]
 
 
+def test_the_vocoder_meets_its_discriminators(root: Path) -> None:
+    right = metric(root, "vocoder", "discriminator_right")
+    assert right, "step 25 of 40 is logged, and the phase begins at step 20"
+    assert all(0 <= value <= 1 for value in right)
+    assert len(metric(root, "vocoder", "features")) == len(right)
+    assert len(metric(root, "vocoder", "mel")) > len(right)  # it began late
+
+
 @pytest.mark.parametrize("task", TRAINED)
 def test_every_run_leaves_its_curve_and_checkpoint(root: Path, task: str) -> None:
     assert (root / "runs" / task / "loss.png").stat().st_size > 1000

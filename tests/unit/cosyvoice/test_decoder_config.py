@@ -6,6 +6,7 @@ import pytest
 
 from antiphon.errors import ConfigError
 from cosyvoice.config import AttributeDict, DecoderConfig, load_decoder_config
+from cosyvoice.flow.solving import Solving
 from tests.tiny_checkpoints import DECODER_CONFIG, N_SPEECH_TOKENS
 
 
@@ -30,6 +31,19 @@ def test_official_format_is_read(tmp_path: Path) -> None:
     assert not config.hift.training
     assert "llm" not in config.entries
     assert not any(name.startswith("__set_seed") for name in config.entries)
+
+
+def test_how_it_is_run_is_read(tmp_path: Path) -> None:
+    text = "sample_rate: 22050\n"
+    assert read(tmp_path, text).solving == Solving(10)
+    text += "inference: {n_timesteps: 4, guided_steps: 2}"
+    assert read(tmp_path, text).solving == Solving(4, 2)
+
+
+@pytest.mark.parametrize("value", ["[4]", "{steps: 4}", "{n_timesteps: x}", "{n_timesteps: 0}"])
+def test_how_it_cannot_be_run_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="n_timesteps"):
+        _ = read(tmp_path, f"sample_rate: 22050\ninference: {value}").solving
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Sizes of blocks and what they see of the past."""
 
+from itertools import accumulate
+
 import pytest
 
 from antiphon.errors import ConfigError
 from flow_inference.block_schedule import BlockSchedule, StreamOptions
+from flow_inference.crossfade import FrameClock
 
 
 def test_last_size_repeats() -> None:
@@ -13,6 +16,32 @@ def test_last_size_repeats() -> None:
 
 def test_first_block_takes_ten_tokens() -> None:
     assert StreamOptions().schedule.size(0) == 10
+
+
+def slack_s(schedule: BlockSchedule, index: int, step_s: float) -> float:
+    """Sound left when block `index` comes, from a language model that takes `step_s` a token.
+
+    It speaks in turns of 13 text and 26 speech tokens; 37 frames are held back (the fade and what
+    the vocoder looks ahead); decoding takes no time.
+    """
+
+    def arrival_s(n_tokens: int) -> float:
+        return (n_tokens + 13 * -(-n_tokens // 26)) * step_s
+
+    ends = list(accumulate(schedule.size(number) for number in range(index + 1)))
+    played_s = arrival_s(ends[-1]) - arrival_s(ends[0])
+    clock = FrameClock()
+    return (clock.frames(ends[-2]) - 37) * clock.hop_length / clock.sample_rate - played_s
+
+
+@pytest.mark.parametrize("index", range(1, 12))
+def test_sound_lasts_until_the_next_block(index: int) -> None:
+    """Even if a token takes 25 ms; in 53 ms each, speech is made as fast as it is played."""
+    assert slack_s(BlockSchedule(), index, 0.025) > 0
+
+
+def test_a_larger_second_block_would_leave_a_gap() -> None:
+    assert slack_s(BlockSchedule((10, 20, 30, 50)), 1, 0.012) < 0
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (10, -1)])

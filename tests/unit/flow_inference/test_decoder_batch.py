@@ -12,18 +12,20 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, DecoderStream, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.flow_window import Window, decode_windows
 from flow_inference.stream import BlockRun
 
 MANY = BatchOptions(max_frames=10_000, bucket_frames=10_000)
+SPOKEN_TOGETHER = BatchOptions(max_frames=10_000, bucket_frames=10_000, max_voices=8)
 
 
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 def draw_tokens(n_tokens: int, seed: int = 0) -> list[int]:
@@ -67,7 +69,15 @@ def begin(streams: list[DecoderStream], parts: Sequence[list[int]]) -> list[Bloc
 
 @given(
     st.lists(st.tuples(st.integers(0, 35), st.integers(0, 25)), min_size=2, max_size=3),
-    st.sampled_from([MANY, BatchOptions(), BatchOptions(bucket_frames=1)]),
+    st.sampled_from(
+        [
+            MANY,
+            BatchOptions(),
+            BatchOptions(bucket_frames=1),
+            BatchOptions(frame_step=32),
+            SPOKEN_TOGETHER,
+        ]
+    ),
 )
 @settings(max_examples=8, deadline=None)
 def test_a_reply_sounds_as_alone(
@@ -131,11 +141,15 @@ def test_what_fails_together_is_tried_one_by_one(
     """The one whose tokens start with 9 fails; the others are heard as alone."""
 
     def picky(
-        flow: MaskedDiffWithXvec, windows: Sequence[Window], embedding: Tensor, n_timesteps: int
+        flow: MaskedDiffWithXvec,
+        windows: Sequence[Window],
+        embedding: Tensor,
+        solving: Solving,
+        frame_step: int,
     ) -> list[Tensor]:
         if any(window.tokens[0] == 9 for window in windows):
             raise RuntimeError("a nine")
-        return decode_windows(flow, windows, embedding, n_timesteps)
+        return decode_windows(flow, windows, embedding, solving, frame_step)
 
     replies = [[1] * 10, [9] * 10, [2] * 10]
     expected = [decoder.open_stream().push(reply) for reply in replies]
@@ -156,7 +170,7 @@ def test_a_reply_that_cannot_be_spoken_fails_alone(
         raise RuntimeError("no voice left")
 
     runs = begin([decoder.open_stream() for _ in range(2)], [[1] * 10] * 2)
-    monkeypatch.setattr(runs[0], "accept", broken)
+    monkeypatch.setattr(runs[0], "take", broken)
     found = dict(DecoderBatch(decoder).decode(runs))
     assert str(found[runs[0]]) == "no voice left"
     assert isinstance(found[runs[1]], Tensor)
@@ -180,7 +194,9 @@ def test_who_waited_longest_comes_first(decoder: AudioDecoder) -> None:
     assert len(batch) == 0
 
 
-@pytest.mark.parametrize("sizes", [{"max_frames": 0}, {"bucket_frames": 0}])
+@pytest.mark.parametrize(
+    "sizes", [{"max_frames": 0}, {"bucket_frames": 0}, {"frame_step": 0}, {"max_voices": 0}]
+)
 def test_impossible_options_are_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         BatchOptions(**sizes)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import EngineError, PromptError
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.decoder_service import DecoderService
@@ -23,7 +24,7 @@ WAIT_S = 60.0
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 @pytest.fixture
@@ -225,3 +226,25 @@ def test_whole_replies_and_flushes_of_nothing(
         assert stream.flush().shape == (0,)
         with pytest.raises(EngineError, match="open a new one"):
             stream.push([1])
+
+
+def test_the_thread_is_set_up_before_it_decodes(decoder: AudioDecoder) -> None:
+    names: list[str] = []
+    with DecoderService(
+        decoder, begin=lambda: names.append(threading.current_thread().name)
+    ) as service:
+        service.open_stream().push([1] * 10)
+    assert names == ["antiphon-decoder"]
+
+
+def test_what_the_thread_needs_is_missing(
+    decoder: AudioDecoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def begin() -> None:
+        raise RuntimeError("no such core")
+
+    with DecoderService(decoder, begin=begin) as service:
+        stream = service.open_stream()
+        with pytest.raises(EngineError, match=r"no such core|closed"):
+            stream.push([1] * 10)
+    assert "no such core" in caplog.text

@@ -8,15 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from antiphon.errors import AntiphonError, CheckpointError, ConfigError, EngineError, PromptError
-from flow_inference import AudioDecoder, BlockSchedule, StreamOptions
+from cosyvoice.flow.solving import Solving
+from flow_inference import AudioDecoder, BlockSchedule, DecoderStream, StreamOptions
 
 
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 def draw_tokens(n_tokens: int) -> list[int]:
@@ -160,6 +162,30 @@ def test_flush_of_an_empty_reply(decoder: AudioDecoder) -> None:
     with decoder.open_stream() as stream:
         assert stream.push([]).shape == (0,)
         assert stream.flush().shape == (0,)
+
+
+def held_values(stream: DecoderStream) -> int:
+    """Numbers that the stream keeps from block to block."""
+    found = 0
+    for stage in (stream._mel, stream._vocoder):
+        for value in vars(stage).values():
+            found += value.numel() if isinstance(value, Tensor) else 0
+            found += len(value) if isinstance(value, list) else 0
+    return found
+
+
+def test_a_block_costs_the_same_after_five_minutes(decoder: AudioDecoder) -> None:
+    tokens = draw_tokens(3800)
+    work, held = {}, {}
+    with decoder.open_stream() as stream:
+        stream.push(tokens[:120])
+        for block, first in enumerate(range(120, 3770, 50)):
+            with FlopCounterMode(display=False) as counter:
+                assert stream.push(tokens[first : first + 50]).numel() > 80_000
+            work[block], held[block] = counter.get_total_flops(), held_values(stream)
+    assert len(work) == 73
+    assert max(work.values()) < 1.01 * work[1]  # a frame more or less
+    assert max(held.values()) < 1.05 * held[1]
 
 
 def test_unknown_voice(decoder: AudioDecoder) -> None:

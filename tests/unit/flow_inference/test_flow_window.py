@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cosyvoice.flow.solving import Solving
 from flow_inference.crossfade import FrameClock
 from flow_inference.flow_window import Window, decode_windows
 from tests.flow_shapes import small_flow
 
 FLOW = small_flow()
-N_STEPS = 3
+SOLVING = Solving(3, guided_steps=2)
 
 
 def draw_window(n_tokens: int, n_prompt: int, n_extra: int = 0) -> Window:
@@ -32,28 +33,41 @@ def speakers(n: int) -> Tensor:
 shapes = st.tuples(st.integers(1, 40), st.integers(0, 120), st.integers(0, 1))
 
 
-@given(st.lists(shapes, min_size=1, max_size=5))
+@given(st.lists(shapes, min_size=1, max_size=5), st.sampled_from([1, 32]))
 @settings(max_examples=25, deadline=None)
-def test_a_window_of_a_batch_comes_out_as_alone(sizes: list[tuple[int, int, int]]) -> None:
+def test_a_window_of_a_batch_comes_out_as_alone(
+    sizes: list[tuple[int, int, int]], frame_step: int
+) -> None:
     windows, voices = [draw_window(*size) for size in sizes], speakers(len(sizes))
-    together = decode_windows(FLOW, windows, voices, N_STEPS)
+    together = decode_windows(FLOW, windows, voices, SOLVING, frame_step)
     for window, voice, mel in zip(windows, voices, together, strict=True):
-        (alone,) = decode_windows(FLOW, [window], voice[None], N_STEPS)
+        (alone,) = decode_windows(FLOW, [window], voice[None], SOLVING)
         assert mel.shape == alone.shape == (80, window.n_frames - window.prompt_mel.shape[1])
         assert float((mel - alone).abs().max()) < 1e-4
 
 
+def test_bfloat16_is_near_and_is_not_the_same() -> None:
+    window, voice = draw_window(20, 30), speakers(1)
+    exact, rough = (
+        decode_windows(FLOW, [window], voice, Solving(3, dtype=dtype))[0]
+        for dtype in ("float32", "bfloat16")
+    )
+    assert rough.dtype == torch.float32
+    error = float((exact - rough).abs().mean() / exact.abs().mean())
+    assert 0 < error < 0.03
+
+
 def test_every_input_matters() -> None:
     window, voice = draw_window(20, 30), speakers(1)
-    (mel,) = decode_windows(FLOW, [window], voice, N_STEPS)
+    (mel,) = decode_windows(FLOW, [window], voice, SOLVING)
     others = [
         Window(window.tokens[::-1], window.n_frames, window.prompt_mel, window.noise),
         Window(window.tokens, window.n_frames, -window.prompt_mel, window.noise),
         Window(window.tokens, window.n_frames, window.prompt_mel, -window.noise),
     ]
     for other in others:
-        assert float((decode_windows(FLOW, [other], voice, N_STEPS)[0] - mel).abs().max()) > 1e-3
-    assert float((decode_windows(FLOW, [window], -voice, N_STEPS)[0] - mel).abs().max()) > 1e-3
+        assert float((decode_windows(FLOW, [other], voice, SOLVING)[0] - mel).abs().max()) > 1e-3
+    assert float((decode_windows(FLOW, [window], -voice, SOLVING)[0] - mel).abs().max()) > 1e-3
 
 
 def test_the_trained_decoder(repo_root: Path) -> None:
@@ -62,7 +76,7 @@ def test_the_trained_decoder(repo_root: Path) -> None:
     decoder = AudioDecoder.from_pretrained(repo_root / "resources/embedded/decoder")
     windows = [draw_window(10, 0), draw_window(13, 20), draw_window(11, 0)]
     voices = torch.zeros(3, decoder.flow.spk_embed_affine_layer.in_features)
-    together = decode_windows(decoder.flow, windows, voices, 4)
+    together = decode_windows(decoder.flow, windows, voices, decoder.solving)
     for window, mel in zip(windows, together, strict=True):
-        (alone,) = decode_windows(decoder.flow, [window], voices[:1], 4)
+        (alone,) = decode_windows(decoder.flow, [window], voices[:1], decoder.solving)
         assert mel.numpy() == pytest.approx(alone.numpy(), abs=1e-4)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
+from cosyvoice.hifigan.frame_span import FrameSpan
 from cosyvoice.hifigan.generator import HiFTGenerator
-from flow_inference.vocoder_stream import VocoderStream
+from flow_inference.vocoder_stream import VocoderStream, push_together
 
 SHAPES = {
     "official": {"upsample_rates": (8, 8), "upsample_kernel_sizes": (16, 16)},
@@ -51,6 +52,43 @@ def in_pieces(hift: HiFTGenerator, mel: Tensor, sizes: list[int]) -> Tensor:
         found.append(stream.push(mel[:, start : start + size]))
         start = min(start + size, mel.shape[1])
     return torch.cat([*found, stream.push(mel[:, start:], is_last=True)])
+
+
+@given(st.integers(1, 60), st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_part_is_cut_out_of_the_whole(
+    hift: HiFTGenerator, n_frames: int, data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, n_frames - 1))
+    kept = FrameSpan(start, data.draw(st.integers(start + 1, n_frames)))
+    mel = draw_mel(n_frames)[None]
+    source = hift.source(hift.predict_f0(mel), generator=torch.Generator().manual_seed(1))
+    whole, part = hift.decode(mel, source), hift.decode(mel, source, kept)
+    assert torch.allclose(part, FrameSpan(0, n_frames).cut(whole, kept, hift.hop_length), atol=1e-5)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 60), min_size=2, max_size=2), st.booleans()),
+        min_size=2,
+        max_size=4,
+    )
+)
+@settings(max_examples=20, deadline=None)
+def test_many_at_once_are_as_one_by_one(
+    hift: HiFTGenerator, replies: list[tuple[list[int], bool]]
+) -> None:
+    mels = [[draw_mel(n) for n in sizes] for sizes, _ in replies]
+    together = [VocoderStream(hift, seed) for seed in range(len(replies))]
+    alone = [VocoderStream(hift, seed) for seed in range(len(replies))]
+    for part in range(2):
+        are_last = [ends and part == 1 for _, ends in replies]
+        pushed = [mel[part] for mel in mels]
+        found = push_together(together, pushed, are_last)
+        for stream, mel, is_last, sound in zip(alone, pushed, are_last, found, strict=True):
+            wanted = stream.push(mel, is_last)
+            assert sound.shape == wanted.shape
+            assert torch.allclose(sound, wanted, atol=1e-4)
 
 
 def test_context_of_the_official_shape() -> None:

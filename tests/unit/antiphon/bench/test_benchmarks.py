@@ -15,16 +15,18 @@ from antiphon.bench import (
     load,
     long,
     memory,
+    step,
     turns,
 )
 from antiphon.bench.random_model import make_parts
 from antiphon.bench.report import write_report
-from antiphon.errors import AntiphonError
+from antiphon.errors import AntiphonError, ConfigError
 from tests.tiny_shape import TINY
 
 pytestmark = pytest.mark.slow
 
 PRESETS = gpu.Presets(
+    step=step.Options(batches=(1, 3), contexts=(20, 300), steps=4),
     latency=latency.Options(rounds=1, max_new_tokens=80),
     load=load.Options(
         rates=(4.0,), duration_s=0.8, warm_up_s=0.2, patience_s=60.0, max_new_tokens=50
@@ -101,12 +103,12 @@ def test_later_turns_have_only_new_tokens_to_run(reports):
 
 def test_long_replies_come_in_the_blocks_of_each_side(reports):
     report = reports["long"]
-    assert [row["tokens"] for row in table(report, 1)] == [10, 20, 30, 50]
+    assert [row["tokens"] for row in table(report, 1)] == [10, 10, 20, 30]
     assert [row["tokens"] for row in table(report, 2)] == [25]
     assert [row["ends after s"] for row in table(report, 3)] == [2.0]
     ours = table(report)[0]
     assert (ours["early block"], ours["late block"]) == (2, 4)
-    assert table(report, 1)[-1]["ends after s"] == pytest.approx(110 * 0.08)
+    assert table(report, 1)[-1]["ends after s"] == pytest.approx(70 * 0.08)
 
 
 def test_blocks_are_compared_at_the_same_second():
@@ -148,6 +150,35 @@ def test_engine_has_a_row_for_each_setting(reports):
     rows = table(reports["engine"])
     assert [row["setting"] for row in rows[1:]] == ["antiphon, 1 at once", "antiphon, 2 at once"]
     assert all(row["tokens a second"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["step", "step-int4"])
+def test_steps_are_timed_for_every_batch_and_context(reports, name):
+    rows = table(reports[name])
+    assert [(row["replies"], row["context"]) for row in rows] == [
+        (n, context) for context in (20, 300) for n in (1, 3)
+    ]
+    sizes = {row["what"]: row["value"] for row in table(reports[name], 1)}
+    # 2 layers, keys and values, 2 heads of 8, float32
+    assert sizes["keys and values of a token, bytes"] == 2 * 2 * 2 * 8 * 4
+    for row in rows:
+        assert row["ms a step"] > 0
+        assert row["tokens a second"] == pytest.approx(
+            1000 * row["replies"] / row["ms a step"], 0.1
+        )
+
+
+def test_steps_that_do_not_fit_the_memory_are_refused(parts, monkeypatch):
+    monkeypatch.setattr(step, "cache_memory", lambda device: 200_000)
+    with pytest.raises(ConfigError, match="give smaller --batches or --contexts"):
+        asyncio.run(step.measure(parts, PRESETS.step))
+
+
+def test_the_large_presets_leave_the_baseline_little_to_do():
+    """What takes most of the eight minutes: whatever is played or waited for at its own pace."""
+    load_options = gpu.large_presets().load
+    one_rate_s = load_options.warm_up_s + load_options.duration_s + load_options.patience_s
+    assert 2 * len(load_options.rates) * one_rate_s < 240
 
 
 def test_hearing_hears_the_same_tokens(reports):

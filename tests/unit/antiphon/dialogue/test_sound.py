@@ -15,6 +15,7 @@ from antiphon.dialogue.session import Session
 from antiphon.dialogue.sound import Sound
 from antiphon.dialogue.turn_pipeline import TurnOptions, TurnPipeline
 from antiphon.errors import EngineError
+from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, BatchOptions, DecoderService
 from tests.dialogue_fakes import ByteTokenizer, FakeDecoder, FakeEngine, FakeSpeechTokenizer
 from tests.tiny_glm import wait_until
@@ -26,7 +27,7 @@ ENDING = 263
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", n_timesteps=2)
+    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_reply_alone_is_decoded_block_by_block(service, pipeline, monkeypatch)
     sizes = count_groups(service, monkeypatch)
     events = run(ask(pipeline, seed=1))
     chunks = [event for event in events if isinstance(event, AudioChunk)]
-    assert sizes == [1] * len(chunks) == [1, 1, 1]  # blocks of 10 and 20, the rest at the end
+    assert sizes == [1] * len(chunks) == [1] * 4  # blocks of 10, 10 and 20, the rest at the end
     assert [code for chunk in chunks for code in chunk.speech_tokens] == SPOKEN
 
 
@@ -114,7 +115,7 @@ def test_a_reply_that_fails_does_not_touch_the_others(decoder, service, pipeline
         stream = open_stream(voice, seed, schedule)
         if seed == 1:
             vocoder = stream._stream._vocoder
-            monkeypatch.setattr(vocoder, "push", lambda *_: 1 / 0)
+            monkeypatch.setattr(vocoder, "take", lambda *_: 1 / 0)
         return stream
 
     monkeypatch.setattr(service, "open_stream", break_one)

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.logits_process import TopPLogitsWarper
 
+from antiphon.engine import sampling as sampling_module
 from antiphon.engine.base import SamplingParams
 from antiphon.engine.sampling import (
+    FEW_CANDIDATES,
     N_CANDIDATES,
-    Sampler,
+    Pick,
     check_sampling,
     choose_tokens,
     keep_likeliest,
@@ -27,8 +29,16 @@ def draw(logits: torch.Tensor, n: int, **options: float) -> list[int | None]:
     return [choose(logits, sampler) for _ in range(n)]
 
 
+class Sampler(sampling_module.Sampler):
+    """Counts the tokens chosen with it."""
+
+    def next_pick(self) -> Pick:
+        self.n_chosen = getattr(self, "n_chosen", -1) + 1
+        return self.pick(self.n_chosen)
+
+
 def choose(logits: torch.Tensor, sampler: Sampler) -> int | None:
-    return choose_tokens(logits[None], [sampler])[0]
+    return choose_tokens(logits[None], [sampler.next_pick()])[0]
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
@@ -125,7 +135,7 @@ def test_a_row_is_chosen_as_if_it_were_alone(samplings: list[SamplingParams], si
     together, alone = ([Sampler(each, CPU) for each in samplings] for _ in "ab")
     for logits in steps:
         expected = [choose(row, sampler) for row, sampler in zip(logits, alone, strict=True)]
-        assert choose_tokens(logits, together) == expected
+        assert choose_tokens(logits, [each.next_pick() for each in together]) == expected
 
 
 def test_more_candidates_are_looked_at_where_the_first_do_not_hold_the_mass() -> None:
@@ -133,6 +143,33 @@ def test_more_candidates_are_looked_at_where_the_first_do_not_hold_the_mass() ->
     assert len(set(drawn)) > 40
     by_k = draw(torch.zeros(40 * N_CANDIDATES), 50, temperature=1.0, top_k=30 * N_CANDIDATES)
     assert len(set(by_k)) > 40
+
+
+def test_a_place_has_the_same_chance_however_often_it_is_asked() -> None:
+    sampling = SamplingParams(temperature=1.0, seed=5)
+    ahead, behind = (sampling_module.Sampler(sampling, CPU) for _ in "ab")
+    far = ahead.pick(100)
+    chances = [behind.pick(place).chance for place in range(101)]
+    assert far.chance == chances[100]
+    assert [ahead.pick(place).chance for place in range(101)] == chances
+    assert len(set(chances)) == 101
+
+
+@pytest.mark.parametrize("top_p", [0.2, 0.7, 0.95])
+def test_how_many_are_sorted_first_does_not_change_the_choice(
+    top_p: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = torch.tensor([[0.05], [1.0], [4.0], [9.0]])  # needing all, many or few candidates
+    logits = torch.randn(4, 3000, generator=torch.Generator().manual_seed(2)) * scale
+    options = SamplingParams(temperature=1.0, top_p=top_p, seed=4)
+    found = []
+    for n_first in (1, FEW_CANDIDATES, 3000):
+        monkeypatch.setattr(sampling_module, "FEW_CANDIDATES", n_first)
+        samplers = [Sampler(options, CPU) for _ in range(4)]
+        found.append(
+            [choose_tokens(logits, [each.next_pick() for each in samplers]) for _ in range(30)]
+        )
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(

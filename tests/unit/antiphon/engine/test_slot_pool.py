@@ -5,10 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antiphon.engine.attention import Heads
 from antiphon.engine.slot_cache import CacheShape, SlotCache
 from antiphon.engine.slot_pool import Conversation, SlotPool
 
-SHAPE = CacheShape(n_layers=1, n_key_heads=1, head_size=2, n_tokens=8, dtype=torch.float32)
+HEADS = Heads(n_key_heads=1, group_size=1, size=2, dtype=torch.float32)
+SHAPE = CacheShape(n_layers=1, heads=HEADS, n_tokens=8)
 
 
 def make_cache(n_slots: int) -> SlotCache:
@@ -73,10 +75,10 @@ def test_nothing_is_left_in_a_slot_that_is_free() -> None:
     cache = make_cache(1)
     pool = SlotPool(cache)
     conversation = said(pool, "s", 1, 2, 3, 4)
-    cache.values[0][conversation.slot, :, :4] = float("nan")
+    cache.states[0][1, conversation.slot, :, :4] = float("nan")
     conversation.keep_common_prefix([1, 9])  # what was forgotten is still there
     pool.drop(conversation)
-    assert not cache.values[0][conversation.slot].any()
+    assert not cache.states[0][:, conversation.slot].any()
 
 
 @settings(max_examples=60, deadline=None)

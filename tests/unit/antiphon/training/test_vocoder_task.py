@@ -49,6 +49,10 @@ def config(tmp_path: Path) -> VocoderTaskConfig:
         f0_channels=8,
         resblock_kernel_sizes=(3,),
         source_resblock_kernel_sizes=(3, 3),
+        periods=(2, 3),
+        period_channels=(4, 8),
+        spectrum_n_ffts=(128,),
+        spectrum_channels=4,
         validate_every=3,
     )
 
@@ -75,6 +79,61 @@ def test_it_learns(config: VocoderTaskConfig) -> None:
     task.next_batch = lambda: batch  # type: ignore[method-assign]
     losses = [float(task.step()["total"].detach()) for _ in range(60)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def equal(a: object, b: object) -> bool:
+    """Whether nested states hold the same numbers."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(equal, a, b))
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    return a == b
+
+
+def test_a_run_goes_on_against_the_same_discriminators(config: VocoderTaskConfig) -> None:
+    config = replace(config, adversarial_from=0.3)
+    first = VocoderTask(config)
+    steps = [first.step() for _ in range(4)]
+    assert "discriminator" not in steps[0]
+    assert {"discriminator", "discriminator_right", "adversarial", "features"} <= steps[-1].keys()
+    first.run.save(first.state())
+
+    second = VocoderTask(config)
+    assert not equal(first.state(), second.state())
+    second.resume()
+    assert second.adversary.state()["optimizer"]["state"]  # type: ignore[index]
+    assert equal(first.state(), second.state())
+    first.reseed(5)
+    second.reseed(5)
+    first.step()
+    second.step()
+    assert equal(first.state(), second.state())
+
+
+def test_an_old_checkpoint_without_discriminators_goes_on(config: VocoderTaskConfig) -> None:
+    old = VocoderTask(replace(config, adversarial_from=1.0))
+    losses = old.step()
+    assert "adversarial" not in losses
+    state = old.state()
+    del state["adversary"]
+    old.run.save(state)
+
+    task = VocoderTask(replace(config, adversarial_from=0.0))
+    task.resume()
+    assert task.run.step == 1
+    assert np.isfinite(float(task.step()["adversarial"].detach()))
+
+
+def test_the_discriminators_move_the_vocoder(config: VocoderTaskConfig) -> None:
+    """The same step with and without them ends in other weights."""
+    ends = []
+    for start in (0.0, 1.0):
+        task = VocoderTask(replace(config, adversarial_from=start, adversarial_ramp=0.0))
+        task.step()
+        ends.append(task.model.state_dict())
+    assert not equal(*ends)
 
 
 def test_phase_follows_the_waveform(config: VocoderTaskConfig) -> None:

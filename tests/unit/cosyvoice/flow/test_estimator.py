@@ -6,7 +6,7 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError
 from cosyvoice.flow.decoder import ConditionalDecoder
-from matcha.models.components.decoder import MaskedGroupNorm
+from matcha.models.components.decoder import MaskedGroupNorm, Mish
 from tests.flow_shapes import small_flow
 
 
@@ -40,6 +40,29 @@ def test_compatibility_mode_sees_padding() -> None:
     estimator = small_flow().decoder.estimator
     estimator.additive_mask_compat = True
     assert largest_difference(estimator, 24, 15) > 1e-2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_valid", [15, 24])
+def test_a_mel_under_many_conditions_is_as_one_by_one(n_valid: int) -> None:
+    estimator = small_flow().decoder.estimator
+    x, mu, spks, cond = inputs(24)
+    mask = torch.ones(1, 1, 24)
+    mask[:, :, n_valid:] = 0
+    t = torch.tensor(0.3)
+    given = estimator.prepare(mask.repeat(2, 1, 1), mu, spks, cond)
+    together = estimator.velocity(x[:1], estimator.embed_times(t, x.dtype), given)
+    for index in range(2):
+        item = slice(index, index + 1)
+        alone = estimator(x[:1], mask, mu[item], t, spks[item], cond[item])
+        assert torch.allclose(together[item], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_mish_without_gradients_is_torchs(scale: float) -> None:
+    x = scale * torch.linspace(-4, 4, 1001)
+    with torch.no_grad():
+        assert torch.allclose(Mish()(x), torch.nn.functional.mish(x), atol=1e-6, rtol=1e-6)
 
 
 def test_masked_group_norm_is_group_norm_of_the_valid_part() -> None:

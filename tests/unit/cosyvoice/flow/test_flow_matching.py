@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
 from cosyvoice.flow.flow_matching import ConditionalCFM
+from cosyvoice.flow.solving import Solving
 from matcha.models.components.flow_matching import FlowMatchingOptions, warp_time
 
 
@@ -46,6 +47,48 @@ def test_guidance_is_one_batch_of_two_a_step() -> None:
     got = cfm(mu, torch.ones(1, 1, 5), 4, noise=torch.zeros(1, 80, 5))
     assert torch.allclose(got, torch.full((1, 80, 5), 1.7), atol=1e-5)  # 1 + 0.7 * (1 - 0)
     assert [call[0].shape[0] for call in cfm.estimator.calls] == [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("solving", "sizes"),
+    [
+        (Solving(4, guided_steps=2), [2, 2, 1, 1]),
+        (Solving(3, guided_steps=0), [1, 1, 1]),
+        (Solving(2, 1, "midpoint"), [2, 2, 1, 1]),
+    ],
+)
+def test_guidance_ends_when_asked(solving: Solving, sizes: list[int]) -> None:
+    cfm = solver(0.7)
+    cfm(torch.ones(1, 80, 5), torch.ones(1, 1, 5), solving, noise=torch.zeros(1, 80, 5))
+    assert [call[0].shape[0] for call in cfm.estimator.calls] == sizes
+
+
+def test_midpoint_is_exact_where_the_velocity_grows_with_time() -> None:
+    class Growing(nn.Module):
+        def forward(self, x: Tensor, mask: None, mu: Tensor, t: Tensor, *others: Tensor) -> Tensor:
+            return 2 * t * mu
+
+    cfm = ConditionalCFM(240, FlowMatchingOptions(inference_cfg_rate=0.0), estimator=Growing())
+    ones, mask = torch.ones(1, 80, 5), torch.ones(1, 1, 5)
+    got = {s: cfm(ones, mask, Solving(2, solver=s), noise=0 * ones) for s in ("euler", "midpoint")}
+    assert torch.allclose(got["midpoint"], ones, atol=1e-6)
+    assert not torch.allclose(got["euler"], ones, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"n_timesteps": 0}, "n_timesteps 0"),
+        ({"n_timesteps": 2.5}, "n_timesteps 2.5"),
+        ({"n_timesteps": True}, "n_timesteps True"),
+        ({"n_timesteps": 4, "guided_steps": 5}, "guided_steps 5"),
+        ({"guided_steps": -1}, "guided_steps -1"),
+        ({"solver": "heun"}, "heun"),
+    ],
+)
+def test_what_cannot_be_solved_is_refused(values: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Solving(**values)  # type: ignore[arg-type]
 
 
 def test_mask_is_given_only_where_there_is_padding() -> None:

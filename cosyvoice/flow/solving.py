@@ -1,0 +1,67 @@
+"""How the flow is solved: steps, solver, and how long it is guided. Knows no network."""
+
+from dataclasses import dataclass
+
+import torch
+
+from antiphon.errors import ConfigError
+
+EULER, MIDPOINT = "euler", "midpoint"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Solving:
+    """Options of one solution; the defaults are those of the published decoder.
+
+    Attributes:
+        n_timesteps: Steps from noise to mel.
+        guided_steps: Steps at the beginning that are guided, each at twice the cost; None for all.
+        solver: "euler", or "midpoint" at twice the cost a step.
+        dtype: Number format of products and convolutions, "float32" or "bfloat16". The second does
+            not keep a reply the same whatever is decoded beside it.
+
+    Raises:
+        ConfigError: If a number is out of range or the solver is another one.
+    """
+
+    n_timesteps: int = 10
+    guided_steps: int | None = None
+    solver: str = EULER
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not _is_count(self.n_timesteps) or not 1 <= self.n_timesteps <= MAX_STEPS:
+            raise ConfigError(
+                f"n_timesteps {self.n_timesteps!r}; expected a whole number from 1 to {MAX_STEPS}"
+            )
+        guided = self.guided_steps
+        if guided is not None and (not _is_count(guided) or not 0 <= guided <= self.n_timesteps):
+            raise ConfigError(
+                f"guided_steps {guided!r}; expected a whole number up to n_timesteps "
+                f"({self.n_timesteps}), or none for all"
+            )
+        if self.solver not in (EULER, MIDPOINT):
+            raise ConfigError(
+                f"solver {self.solver!r} is not supported; expected {EULER!r} or {MIDPOINT!r}"
+            )
+
+        if self.dtype not in DTYPES:
+            raise ConfigError(
+                f"dtype {self.dtype!r} is not supported; expected {' or '.join(DTYPES)}"
+            )
+
+    def number_format(self, device: torch.device) -> torch.autocast:
+        """Compute in `dtype` in this thread for as long as the context is entered."""
+        dtype = DTYPES[self.dtype]
+        return torch.autocast(device.type, dtype, enabled=dtype is not torch.float32)
+
+    def is_guided(self, step: int) -> bool:
+        """Tell whether step `step`, counted from 0, is guided."""
+        return self.guided_steps is None or step < self.guided_steps
+
+
+def _is_count(value: object) -> bool:
+    """Tell a whole number from what a config file may hold instead."""
+    return isinstance(value, int) and not isinstance(value, bool)
