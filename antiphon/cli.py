@@ -29,6 +29,8 @@ class Subcommand:
 
 SUBCOMMANDS = {
     "ask": Subcommand("ask clips or typed questions and hear the answers", "antiphon.cli_ask"),
+    "chat": Subcommand("type to a running page and read or hear the answers", "antiphon.cli_chat"),
+    "talk": Subcommand("talk to a running page by microphone or clips", "antiphon.cli_talk"),
     "transcribe": Subcommand("write down clips from their tokens", "antiphon.cli_transcribe"),
     "serve": Subcommand("run the model server", "antiphon.serving"),
     "demo": Subcommand("run the model server and the web page together", "antiphon.launcher"),

@@ -56,3 +56,7 @@ class LaunchError(AntiphonError):
 
 class TrainingError(AntiphonError):
     """A training task that ran in a process of its own failed."""
+
+
+class SoundDeviceError(AntiphonError):
+    """A microphone or speaker that is missing, in use, or went away; or the library for them."""

@@ -27,6 +27,7 @@ LIBRARIES = ("speech_tokenizer", "flow_inference")
 SETTINGS = ("antiphon.config", "antiphon.models.registry")
 PROGRAMS = (
     *(f"antiphon.{name}" for name in ("assembly", "cli", "cli_ask", "cli_bench", "cli_train")),
+    *(f"antiphon.{name}" for name in ("cli_chat", "cli_notices", "cli_talk")),
     *(f"antiphon.{name}" for name in ("launcher", "serving", "web", "__main__")),
     *("model_server", "web_demo", "benchmarks", "tests"),
 )
@@ -49,6 +50,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         *(*FOUNDATION, *SETTINGS, *PROTOCOLS),
         *("antiphon.api", "antiphon.dialogue", "antiphon.engine"),
     ),
+    "antiphon.talk": (*FOUNDATION, "antiphon.api"),
     "antiphon.demo": (*FOUNDATION, *SETTINGS, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
 }
 NOBODY_IMPORTS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import cli, cli_ask, cli_bench, cli_train, launcher
+from antiphon import cli, cli_ask, cli_bench, cli_chat, cli_talk, cli_train, launcher
 from antiphon.config import DemoConfig, ServerConfig, parse_config
 from antiphon.evaluation import suite
 
@@ -19,9 +19,11 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 PARSERS: dict[str, Callable[[list[str]], object]] = {
     "ask": lambda arguments: cli_ask.build_parser().parse_args(arguments),
     "bench": lambda arguments: cli_bench.build_flags(arguments[0]).parse_args(arguments[1:]),
+    "chat": lambda arguments: cli_chat.build_parser().parse_args(arguments),
     "demo": lambda arguments: launcher.build_parser().parse_args(arguments),
     "eval": lambda arguments: suite.build_parser().parse_args(arguments),
     "serve": lambda arguments: parse_config(ServerConfig, "", arguments, {}),
+    "talk": lambda arguments: cli_talk.build_parser().parse_args(arguments),
     "train": lambda arguments: cli_train.build_parser().parse_args(arguments),
 }
 PROGRAMS: dict[str, Callable[[list[str]], object]] = {
