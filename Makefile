@@ -25,6 +25,8 @@ DEMO_SYSTEM := ffmpeg:ffmpeg
 TEST_SYSTEM := $(DEMO_SYSTEM) espeak-ng:espeak-ng flite:flite festival:festival \
 	:festvox-kallpc16k :festvox-kdlpc16k :festvox-us-slt-hts chromium:chromium
 
+PAGE_TESTS = $(wildcard $(addprefix tests/integration/,test_page*.py test_panel*.py test_call*.py))
+
 # Recipe and folder of `make train`.
 CONFIG ?= cpu
 ROOT ?= trained
@@ -56,7 +58,7 @@ test: $(INSTALLED_DEV) ## Linters, types, house rules and all tests
 
 test-page: $(INSTALLED_DEV) ## The browser tests of the page alone
 	@$(call system_packages,$(TEST_SYSTEM),required)
-	$(BIN)/python -m pytest -q tests/integration/test_page.py $(ARGS)
+	$(BIN)/python -m pytest -q $(PAGE_TESTS) $(ARGS)
 
 check: $(INSTALLED_DEV) ## Linters, types and house rules
 	$(BIN)/ruff check .

@@ -144,6 +144,12 @@ class DemoConfig:
     server_url: str = setting(f"http://{SERVER_HOST}:{SERVER_PORT}", "address of the model server")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     share: bool = setting(False, "ask Gradio for a public link")
+    ssl_certfile: str | None = setting(None, "certificate (PEM) to serve https with")
+    ssl_keyfile: str | None = setting(None, "private key (PEM) of the certificate")
+    ssl_self_signed: bool = setting(
+        False, "serve https with a certificate made here; browsers warn of it once"
+    )
+    mcp: bool = setting(False, "offer the page's endpoints to agents, too (needs gradio[mcp])")
     log_level: str = setting("info", "how much to log", LOG_LEVELS)
 
     def __post_init__(self) -> None:
@@ -153,6 +159,22 @@ class DemoConfig:
         if not self.server_url.startswith(("http://", "https://")):
             raise ConfigError(
                 f"--server-url {self.server_url!r} must begin with http:// or https://"
+            )
+        self._check_certificate()
+
+    def _check_certificate(self) -> None:
+        """Refuse certificates that are named by halves, or twice."""
+        if self.ssl_self_signed and (self.ssl_certfile or self.ssl_keyfile):
+            raise ConfigError(
+                "--ssl-self-signed makes a certificate of its own; leave it out or leave out "
+                "--ssl-certfile and --ssl-keyfile"
+            )
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            raise ConfigError("--ssl-certfile and --ssl-keyfile belong together; give both")
+        if self.share and (self.ssl_certfile or self.ssl_self_signed):
+            raise ConfigError(
+                "--share gives an https link of its own and cannot pass on another certificate; "
+                "leave out either --share or the --ssl flags"
             )
 
 

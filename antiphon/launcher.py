@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ STOP_TIMEOUT_S = 10.0
 SPEECH_FLAGS = ("tokenizer_path", "flow_path")
 WEIGHT_FLAGS = ("model_path", *SPEECH_FLAGS)  # may name weights that are downloaded first
 SHARED_FLAGS = ("model_path", "device")
+PAGE_FLAGS = ("ssl_certfile", "ssl_keyfile", "ssl_self_signed", "share", "mcp")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ class Child:
 
     def is_ready(self) -> bool:
         """Tell whether the service answers."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        unchecked = ssl.create_default_context()  # our own child's certificate may be self-made
+        unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unchecked)
+        )
         try:
             with direct.open(self.service.url, timeout=PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
@@ -278,6 +284,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--flow-path", help="folder or hub name of another speech decoder")
     parser.add_argument("--dtype", help="number format of the language model")
     parser.add_argument("--device", help="auto, cpu or an accelerator")
+    add_page_flags(parser)
     parser.add_argument("--verbose", action="store_true", help="show what both programs log")
     parser.add_argument(
         "--timeout",
@@ -288,14 +295,27 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_page_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that only the page knows; it checks them."""
+    parser.add_argument("--ssl-certfile", help="certificate (PEM) to serve the page over https")
+    parser.add_argument("--ssl-keyfile", help="private key (PEM) of the certificate")
+    parser.add_argument(
+        "--ssl-self-signed",
+        action="store_true",
+        help="https with a certificate made here, so that other machines get a microphone",
+    )
+    parser.add_argument("--share", action="store_true", help="ask Gradio for a public link")
+    parser.add_argument("--mcp", action="store_true", help="offer the page to agents")
+
+
 def flags_for(options: argparse.Namespace, names: Sequence[str]) -> tuple[str, ...]:
     """Write the options that were given as flags again."""
     given = [(name, getattr(options, name)) for name in names]
     return tuple(
         part
         for name, value in given
-        if value is not None
-        for part in ("--" + name.replace("_", "-"), value)
+        if value is not None and value is not False
+        for part in ("--" + name.replace("_", "-"), *([] if value is True else [value]))
     )
 
 
@@ -307,9 +327,11 @@ def plan(options: argparse.Namespace) -> list[Service]:
     server += flags_for(options, (*SHARED_FLAGS, "dtype"))
     page = ["-m", "antiphon.web", "--host", options.host, "--port", str(options.port)]
     page += ["--server-url", server_url, *flags_for(options, (*SHARED_FLAGS, *SPEECH_FLAGS))]
+    page += flags_for(options, PAGE_FLAGS)
+    scheme = "https" if options.ssl_self_signed or options.ssl_certfile else "http"
     return [
         Service("model server", (sys.executable, *server), f"{server_url}/health"),
-        Service("web page", (sys.executable, *page), f"http://{page_host}:{options.port}"),
+        Service("web page", (sys.executable, *page), f"{scheme}://{page_host}:{options.port}"),
     ]
 
 

@@ -8,11 +8,18 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from antiphon.config import DemoConfig, parse_config, resolve_device
 from antiphon.demo.environment import check_address, temporary_cache
 from antiphon.errors import AntiphonError
 from antiphon.logs import configure_logging
+
+if TYPE_CHECKING:
+    from antiphon.dialogue.responder import Transcribe
+    from antiphon.models.base import SpeechEncoder
+    from antiphon.models.glm4voice.loader import ModelPaths
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +46,8 @@ def run(config: DemoConfig) -> None:
         AntiphonError: If a part cannot be loaded or the address cannot be used.
     """
     from antiphon.assembly import share_decoder
-    from antiphon.demo.serving import serve
-    from antiphon.demo.ui import PageOptions
+    from antiphon.demo.layout import PageOptions
+    from antiphon.demo.serving import Hearing, serve
     from antiphon.dialogue.turn_pipeline import TurnPipeline
     from antiphon.engine.remote_engine import RemoteEngine
     from antiphon.models import registry
@@ -54,11 +61,30 @@ def run(config: DemoConfig) -> None:
     device = resolve_device(config.device)
     parts = registry.load(paths=paths, device=device, with_language_model=False)
     tokenizer = parts.text_tokenizer
-    options = PageOptions.for_context(tokenizer.layout.context_length)
+    voices = tuple(getattr(parts.decoder, "voices", ()))
+    options = PageOptions.for_context(tokenizer.layout.context_length, voices)
     with share_decoder(parts.decoder) as decoder:
         pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, decoder)
         with closing(pipeline):
-            serve(pipeline, config, options, engine.ping)
+            hearing = Hearing(
+                layout=tokenizer.layout, transcribe=load_transcriber(parts.speech_tokenizer, paths)
+            )
+            serve(pipeline, config, options, engine.ping, hearing)
+
+
+def load_transcriber(tokenizer: "SpeechEncoder", paths: "ModelPaths") -> "Transcribe | None":
+    """Load the half of the speech tokenizer that writes words down, where it has one."""
+    import torch
+
+    from antiphon.evaluation.transcriber import FILE_NAME, CodeTranscriber
+    from speech_tokenizer import SpeechTokenizer
+
+    folder = Path(paths.speech_tokenizer)
+    if not isinstance(tokenizer, SpeechTokenizer) or not (folder / FILE_NAME).is_file():
+        return None
+    codebook = tokenizer.model.codebook.weight.detach().cpu()
+    transcriber = CodeTranscriber(folder, codebook)
+    return lambda codes: transcriber.transcribe(torch.tensor(codes, dtype=torch.int64))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def wait_for_answer(page: Page, n_bubbles: int) -> None:
 
 def converse(page: Page, clip: Path, typed: Sequence[str]) -> None:
     """Upload the spoken question, then type the others."""
+    page.get_by_role("tab", name="Turn by turn").click()
     page.wait_for_selector("#mic button.record")
     page.click("#mic .source-selection button >> nth=0")
     with page.expect_response(lambda response: "/upload" in response.url):

@@ -168,16 +168,19 @@ class DecoderService:
 
 @contextmanager
 def stream_of_its_own(device: str | torch.device) -> Iterator[None]:
-    """Let a CUDA device work beside whatever else it does; what was begun before is waited for.
+    """Let an accelerator work beside whatever else it does; what was begun before is waited for.
 
-    Nothing but this thread's own copies to the CPU waits for the work. Other devices: no change.
+    Nothing but this thread's own copies to the CPU waits for the work. Devices without streams of
+    their own, such as a CPU: no change.
     """
-    if torch.device(device).type != "cuda":
+    kind = torch.device(device).type
+    backend = torch.get_device_module(kind)
+    if kind == "cpu" or not hasattr(backend, "default_stream"):
         yield
         return
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.default_stream(stream.device))
-    with torch.cuda.stream(stream):
+    stream = backend.Stream(device)
+    stream.wait_stream(backend.default_stream(stream.device))
+    with backend.stream(stream):
         yield
 
 

@@ -48,7 +48,10 @@ class FakePipeline:
         self.asked.append(user_turn)
         self.options.append(options)
         try:
-            if user_turn.waveform is not None:
+            if user_turn.speech is not None:
+                async for _ in user_turn.speech:
+                    pass
+            if user_turn.text is None:
                 yield UserTokens((11, 12, 13))
             asked = user_turn.text or ""
             if "break" in asked:

@@ -45,13 +45,16 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "antiphon.config": (*FOUNDATION, "antiphon.engine.quantization"),
     "antiphon.models": (*FOUNDATION, *LIBRARIES, "antiphon.codecs", "antiphon.engine"),
     "antiphon.dialogue": (*FOUNDATION, *PROTOCOLS),
-    "antiphon.realtime": (*FOUNDATION, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
     "antiphon.server": (
         *(*FOUNDATION, *SETTINGS, *PROTOCOLS),
         *("antiphon.api", "antiphon.dialogue", "antiphon.engine"),
     ),
     "antiphon.talk": (*FOUNDATION, "antiphon.api"),
-    "antiphon.demo": (*FOUNDATION, *SETTINGS, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
+    "antiphon.realtime": (*FOUNDATION, *PROTOCOLS, "antiphon.api", "antiphon.dialogue"),
+    "antiphon.demo": (
+        *(*FOUNDATION, *SETTINGS, *PROTOCOLS),
+        *("antiphon.api", "antiphon.dialogue", "antiphon.realtime"),
+    ),
 }
 NOBODY_IMPORTS = {
     "antiphon.training": (*PROGRAMS, "antiphon.bench"),

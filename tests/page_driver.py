@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -149,6 +150,7 @@ class PageDriver:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.add_init_script(TAP)
         self.page.goto(url)
+        self.page.get_by_role("tab", name=re.compile("Turn by turn|逐轮对话")).click()
         self.page.wait_for_selector("#send")
         self.page.wait_for_selector("#mic button.record")
 
@@ -167,9 +169,10 @@ class PageDriver:
         self.page.wait_for_timeout(500)
         self.page.click("#send")
 
-    def limit_tokens(self, most: int) -> None:
-        """Set the longest reply in the settings."""
-        self.page.click("#settings button")
+    def limit_tokens(self, most: int, *, is_open: bool = False) -> None:
+        """Set the longest reply in the settings, which are opened unless they are open."""
+        if not is_open:
+            self.page.locator("#settings > button").click()
         self.page.fill("#max-tokens input[type=number]", str(most))
         self.page.press("#max-tokens input[type=number]", "Tab")
 

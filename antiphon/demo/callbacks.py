@@ -1,24 +1,25 @@
 """What happens when a button is pressed: component values in, component updates out."""
 
 import logging
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 
 import gradio as gr
 from gradio.blocks import Block
 
-from antiphon.demo.conversation import Conversation
+from antiphon.demo.conversation import BrowserTab, Conversation, Conversations
+from antiphon.demo.curl_command import curl_command
 from antiphon.demo.handlers import Question, Status, TurnHandler, View, view
 from antiphon.demo.labels import Phrases, phrases_for
+from antiphon.demo.layout import DeveloperParts, Header, TurnParts
 from antiphon.demo.live_reply import TokenView
-from antiphon.demo.style import status_html, timings_html
-from antiphon.dialogue.turn_pipeline import TurnOptions
-from antiphon.errors import AntiphonError, ConfigError
+from antiphon.demo.reply_settings import read_options
+from antiphon.demo.style import downloads_html, picture_html, status_html, timings_html
+from antiphon.errors import AntiphonError
 
 SETTLE_TIMEOUT_S = 10.0
-MAX_SEED = 2**31 - 1
-RANDOM_SEED = -1  # on the page: draw one
+LANGUAGE_COOKIE = "antiphon_language"
 
 Updates = dict[Block, object]
 Check = Callable[[], Awaitable[None]]
@@ -29,112 +30,147 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The components that handlers read or change."""
+    """The components that callbacks change."""
 
-    conversation: gr.State
-    chat: gr.Chatbot
-    status: gr.HTML
-    text: gr.Textbox
-    mic: gr.Audio
-    send: gr.Button
-    stop: gr.Button
-    clear: gr.Button
-    player: gr.Audio
-    settings: tuple[gr.Slider, gr.Slider, gr.Slider, gr.Number]
-    token_boxes: tuple[gr.Textbox, gr.Textbox, gr.Textbox]
-    timings: gr.HTML
+    header: Header
+    turns: TurnParts
+    developer: DeveloperParts
 
     @property
     def shown(self) -> list[Block]:
         """All that a turn changes."""
-        changed = [self.chat, self.status, self.text, self.mic, self.player, self.timings]
-        return [self.conversation, *changed, *self.token_boxes]
+        turns, inside = self.turns, self.developer
+        changed = [turns.chat, turns.status, turns.text, turns.mic, turns.player, turns.downloads]
+        tokens = [inside.user_tokens, inside.text_tokens, inside.audio_tokens]
+        return [*changed, *tokens, inside.timings, inside.picture, inside.curl, *self.health]
+
+    @property
+    def health(self) -> list[Block]:
+        """What says that the model server is down."""
+        return [self.header.health, self.header.health_words, self.header.health_timer]
 
 
 class Callbacks:
-    """The page's callbacks; all state is in the tab's `Conversation`."""
+    """The page's callbacks; what was said is in the conversations, nothing is kept here.
+
+    Each takes the id of the browser's conversation first.
+    """
 
     def __init__(
-        self, turns: TurnHandler, parts: Parts, *, streams: bool, check: Check | None = None
+        self,
+        turns: TurnHandler,
+        conversations: Conversations,
+        parts: Parts,
+        *,
+        streams: bool,
+        check: Check | None = None,
     ) -> None:
         self._turns = turns
+        self._conversations = conversations
         self._parts = parts
         self._streams = streams
         self._check = check
 
-    async def on_load(self, request: gr.Request) -> str:
-        """Say in a freshly opened page whether questions can be answered."""
+    async def on_load(self, conversation_id: str, request: gr.Request) -> Updates:
+        """Show a freshly opened page its conversation, and whether questions can be answered."""
+        conversation = self._conversations.open(conversation_id)
         phrases = phrases_of(request)
-        try:
-            if self._check is not None:
-                await self._check()
-        except AntiphonError as error:
-            return status_html(Status("error", str(error)))
-        return status_html(Status("idle", phrases.ready))
+        failure = await self._failure()
+        status = Status("idle", phrases.ready) if failure is None else Status("error", failure)
+        return {
+            **self._whole(conversation, request),
+            self._parts.turns.status: status_html(status),
+            **self._health(failure),
+        }
+
+    async def on_check(self, request: gr.Request) -> Updates:
+        """Look again whether the model server answers."""
+        failure = await self._failure()
+        if failure is not None:
+            return self._health(failure)
+        ready = Status("idle", phrases_of(request).ready)
+        return {**self._health(None), self._parts.turns.status: status_html(ready)}
+
+    async def on_changed(self, conversation_id: str, request: gr.Request) -> Updates:
+        """Show what was said elsewhere: in the live call or in another tab."""
+        conversation = self._conversations.open(conversation_id)
+        updates = self._whole(conversation, request)
+        if conversation.exchange is not None:  # the player belongs to the turn under way
+            updates.pop(self._parts.turns.player, None)
+        return updates
 
     async def on_text(
         self,
-        conversation: Conversation,
+        conversation_id: str,
+        tab: BrowserTab,
         text: str,
         temperature: float,
         top_p: float,
         max_tokens: float,
         seed: float | None,
+        voice: str | None,
         request: gr.Request,
     ) -> AsyncGenerator[Updates, None]:
         """Answer a typed question."""
         question = Question(text=text) if text and text.strip() else None
-        settings = (temperature, top_p, max_tokens, seed)
-        async for updates in self._ask(conversation, question, settings, request):
+        settings = (temperature, top_p, max_tokens, seed, voice)
+        async for updates in self._ask(conversation_id, tab, question, settings, request):
             yield updates
 
     async def on_clip(
         self,
-        conversation: Conversation,
+        conversation_id: str,
+        tab: BrowserTab,
         clip: str | None,
         temperature: float,
         top_p: float,
         max_tokens: float,
         seed: float | None,
+        voice: str | None,
         request: gr.Request,
     ) -> AsyncGenerator[Updates, None]:
         """Answer a recorded or uploaded question."""
         question = Question(clip=clip) if clip else None
-        settings = (temperature, top_p, max_tokens, seed)
-        async for updates in self._ask(conversation, question, settings, request):
+        settings = (temperature, top_p, max_tokens, seed, voice)
+        async for updates in self._ask(conversation_id, tab, question, settings, request):
             yield updates
 
     async def _ask(
         self,
-        conversation: Conversation,
+        conversation_id: str,
+        tab: BrowserTab,
         question: Question | None,
-        settings: tuple[float, float, float, float | None],
+        settings: tuple[float, float, float, float | None, str | None],
         request: gr.Request,
     ) -> AsyncGenerator[Updates, None]:
         phrases = phrases_of(request)
+        conversation = self._conversations.open(conversation_id)
         if question is None:
-            yield self._show(view(conversation, "error", phrases.nothing))
+            yield self._show(view(conversation, phrases, "error", phrases.nothing), phrases)
             return
         try:
             options = read_options(*settings)
-        except ConfigError as error:
-            yield self._show(view(conversation, "error", str(error)))
+        except AntiphonError as error:
+            yield self._show(view(conversation, phrases, "error", str(error)), phrases)
             return
-        start: Updates = {self._parts.conversation: conversation}
-        start[self._parts.text if question.text is not None else self._parts.mic] = None
-        async for step in self._turns.answer(conversation, question, options, phrases):
-            yield {**start, **self._show(step)}
+        box = self._parts.turns.text if question.text is not None else self._parts.turns.mic
+        start: Updates = {box: None}
+        async for step in self._turns.answer(conversation, question, options, phrases, tab):
+            yield {**start, **self._show(step, phrases)}
             start = {}
+        yield self._results(conversation, request)
 
-    def _show(self, step: View) -> Updates:
+    def _show(self, step: View, phrases: Phrases) -> Updates:
         """Turn a view into updates of the components it changes."""
-        parts = self._parts
+        parts = self._parts.turns
         updates: Updates = {
             parts.chat: list(step.messages),
             parts.status: status_html(step.status),
         }
+        if step.status.mood == "done":
+            updates.update(self._health(None))
         if step.tokens is not None:
-            updates.update(self._show_tokens(step.tokens))
+            updates.update(self._show_tokens(step.tokens, phrases))
         if self._streams and step.sound is not None:
             updates[parts.player] = step.sound
         elif not self._streams and step.clip is not None:
@@ -143,38 +179,93 @@ class Callbacks:
             updates.update(self._give_back(step.give_back))
         return updates
 
-    def _show_tokens(self, tokens: TokenView) -> Updates:
-        groups = (tokens.user, tokens.text, tokens.audio)
-        updates: Updates = {
-            box: " ".join(map(str, ids))
-            for box, ids in zip(self._parts.token_boxes, groups, strict=True)
+    def _show_tokens(self, tokens: TokenView, phrases: Phrases) -> Updates:
+        inside = self._parts.developer
+        return {
+            inside.user_tokens: " ".join(map(str, tokens.user)),
+            inside.text_tokens: " ".join(map(str, tokens.text)),
+            inside.audio_tokens: " ".join(map(str, tokens.audio)),
+            inside.timings: timings_html(tokens, phrases),
         }
-        updates[self._parts.timings] = timings_html(tokens)
-        return updates
 
     def _give_back(self, question: Question) -> Updates:
         if question.text is not None:
-            return {self._parts.text: question.text}
-        return {self._parts.mic: question.clip}
+            return {self._parts.turns.text: question.text}
+        return {self._parts.turns.mic: question.clip}
 
-    async def on_stop(self, conversation: Conversation) -> None:
+    def _results(self, conversation: Conversation, request: gr.Request) -> Updates:
+        """What can be done with the last reply."""
+        phrases = phrases_of(request)
+        return {
+            self._parts.turns.downloads: downloads_html(conversation, phrases),
+            self._parts.developer.picture: picture_html(conversation, phrases),
+            self._parts.developer.curl: curl_command(conversation, base_url(request)),
+        }
+
+    def _whole(self, conversation: Conversation, request: gr.Request) -> Updates:
+        """All that is known of a conversation."""
+        phrases = phrases_of(request)
+        return {
+            self._parts.turns.chat: conversation.bubbles(phrases),
+            **self._show_tokens(TokenView.of(conversation.last_reply()), phrases),
+            **self._results(conversation, request),
+        }
+
+    async def _failure(self) -> str | None:
+        """Say why nothing can be answered, or None."""
+        try:
+            if self._check is not None:
+                await self._check()
+        except AntiphonError as error:
+            return str(error)
+        return None
+
+    def _health(self, failure: str | None) -> Updates:
+        column, words, timer = self._parts.health
+        shown = status_html(Status("error", failure)) if failure is not None else ""
+        return {
+            column: gr.update(visible=failure is not None),
+            words: shown,
+            timer: gr.update(active=failure is not None),
+        }
+
+    async def on_stop(self, conversation_id: str) -> None:
         """Silence the player at once and ask the turn to end."""
-        conversation.stop()
+        self._conversations.open(conversation_id).stop()
 
-    async def on_stopped(self, conversation: Conversation, request: gr.Request) -> Updates:
+    async def on_stopped(self, conversation_id: str, request: gr.Request) -> Updates:
         """Show what was said until the stop."""
         phrases = phrases_of(request)
+        conversation = self._conversations.open(conversation_id)
         await settle(conversation)
-        return {**self._show(view(conversation, "idle", phrases.stopped)), self._parts.player: None}
+        return {
+            **self._show(view(conversation, phrases, "idle", phrases.stopped), phrases),
+            **self._results(conversation, request),
+            self._parts.turns.player: None,
+        }
 
-    async def on_clear(self, conversation: Conversation, request: gr.Request) -> Updates:
-        """Empty the page and the dialogue."""
+    async def on_clear(self, conversation_id: str, request: gr.Request) -> Updates:
+        """Forget the conversation, its clips included."""
         phrases = phrases_of(request)
+        conversation = self._conversations.open(conversation_id)
         await settle(conversation)
         conversation.clear()
-        updates = self._show(view(conversation, "idle", phrases.cleared, tokens=TokenView()))
-        parts = self._parts
-        return {**updates, parts.player: None, parts.mic: None, parts.text: None}
+        return self._empty(conversation, request, phrases.cleared)
+
+    async def on_new(self, conversation_id: str, tab: BrowserTab, request: gr.Request) -> Updates:
+        """Show another conversation; the one before keeps what was said in it."""
+        if tab.exchange is not None:
+            tab.exchange.stopped.set()
+        conversation = self._conversations.open(conversation_id)
+        return self._empty(conversation, request, phrases_of(request).renewed)
+
+    def _empty(self, conversation: Conversation, request: gr.Request, words: str) -> Updates:
+        parts = self._parts.turns
+        return {
+            **self._whole(conversation, request),
+            parts.status: status_html(Status("idle", words)),
+            **dict.fromkeys((parts.player, parts.mic, parts.text)),
+        }
 
 
 async def settle(conversation: Conversation) -> None:
@@ -187,28 +278,20 @@ async def settle(conversation: Conversation) -> None:
 
 
 def phrases_of(request: gr.Request | None) -> Phrases:
-    """Choose the phrases for whoever sent a request."""
+    """Choose the phrases for whoever sent a request: the page's choice, else the browser's."""
     headers = request.headers if request is not None else {}
-    return phrases_for(headers.get("accept-language"))
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        cookies = SimpleCookie()
+    chosen = cookies[LANGUAGE_COOKIE].value if LANGUAGE_COOKIE in cookies else None
+    return phrases_for(headers.get("accept-language"), chosen)
 
 
-def read_options(
-    temperature: float, top_p: float, max_tokens: float, seed: float | None
-) -> TurnOptions:
-    """Turn the settings of the page into options.
-
-    Raises:
-        ConfigError: If a value cannot be used.
-    """
-    values = {"temperature": temperature, "top-p": top_p, "the most new tokens": max_tokens}
-    for name, value in values.items():
-        if value is None or not math.isfinite(value):
-            raise ConfigError(f"{name} must be a number, got {value}")
-    if seed is not None and not (math.isfinite(seed) and RANDOM_SEED <= seed <= MAX_SEED):
-        raise ConfigError(f"the seed must lie between 0 and {MAX_SEED} (-1: any), got {seed}")
-    return TurnOptions(
-        temperature=temperature,
-        top_p=top_p,
-        max_new_tokens=int(max_tokens),
-        seed=None if seed is None or seed == RANDOM_SEED else int(seed),
+def base_url(request: gr.Request | None) -> str:
+    """Give the address of the page as the browser sees it, ending in a slash."""
+    headers = request.headers if request is not None else {}
+    scheme = headers.get("x-forwarded-proto") or getattr(
+        getattr(getattr(request, "request", None), "url", None), "scheme", "http"
     )
+    return f"{scheme}://{headers.get('host', 'HOST')}/"

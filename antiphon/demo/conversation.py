@@ -1,19 +1,26 @@
-"""What one browser tab owns: the dialogue, the messages on the page and the clips behind them.
+"""A stored conversation as the page uses it: one question at a time, and its items as bubbles.
 
-Knows nothing of Gradio's components; it is the value of the page's session state.
+Knows nothing of Gradio's components; what people see lives in the conversation store alone.
 """
 
 import asyncio
-import shutil
-import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
 
+from antiphon.api.realtime_messages import Json, new_id
 from antiphon.audio import Waveform, write_wav
+from antiphon.demo.labels import Phrases
 from antiphon.dialogue.session import Session
+from antiphon.realtime.conversation_store import (
+    ConversationItem,
+    ConversationStore,
+    StoredConversation,
+)
+
+Ending = Literal["completed", "cut", "failed"]
 
 
 class Clip(TypedDict):
@@ -31,81 +38,183 @@ class Message(TypedDict):
 
 
 @dataclass(eq=False)
-class Conversation:
-    """The state of one browser tab.
+class Exchange:
+    """A question of the page that is being answered.
 
     Attributes:
-        clip_root: Folder below which this tab's clips are kept; None: the system's temporary one.
-        messages: The bubbles, oldest first.
+        stopped: Set when it must end.
+        settled: Set when it has ended.
+        draft: What the reply says so far.
     """
 
-    clip_root: Path | None = None
-    messages: list[Message] = field(default_factory=list)
-    _session: Session | None = None
-    _folder: Path | None = None
-    _n_clips: int = 0
-    _stopped: asyncio.Event | None = None
-    _settled: asyncio.Event | None = None
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    draft: str | None = None
+
+
+@dataclass(eq=False)
+class BrowserTab:
+    """What one browser tab has under way; Gradio keeps it for as long as the tab is open."""
+
+    exchange: Exchange | None = None
+
+
+@dataclass(eq=False)
+class Conversation:
+    """One conversation and the question of the page that is being answered in it, if any."""
+
+    stored: StoredConversation
+    _exchanges: dict[str, Exchange]
+
+    @property
+    def id(self) -> str:
+        """What the browser keeps it by."""
+        return self.stored.id
 
     @property
     def session(self) -> Session:
-        """The dialogue behind the page, opened when first asked for."""
-        if self._session is None:
-            self._session = Session()
-        return self._session
+        """The dialogue behind it."""
+        return self.stored.session
+
+    @property
+    def items(self) -> Sequence[ConversationItem]:
+        """What was said, oldest first."""
+        return tuple(self.stored.items)
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The question under way."""
+        return self._exchanges.get(self.id)
 
     @property
     def is_answering(self) -> bool:
-        """Whether a turn is under way."""
-        return self._settled is not None
+        """Whether a turn is under way, here or in a call."""
+        return self.exchange is not None or self.session.is_answering
 
-    def begin_turn(self) -> asyncio.Event:
-        """Note that a turn is under way; returns the event that is set when it must stop."""
-        self._stopped, self._settled = asyncio.Event(), asyncio.Event()
-        return self._stopped
+    def begin_turn(self) -> Exchange:
+        """Note that a turn is under way."""
+        self._exchanges[self.id] = Exchange()
+        return self._exchanges[self.id]
 
     def end_turn(self) -> None:
         """Note that the turn is over and wake who waits for that."""
-        if self._settled is not None:
-            self._settled.set()
-        self._stopped = self._settled = None
+        exchange = self._exchanges.pop(self.id, None)
+        if exchange is not None:
+            exchange.settled.set()
 
     def stop(self) -> None:
         """Ask the turn under way, if any, to end at once."""
-        if self._stopped is not None:
-            self._stopped.set()
+        if self.exchange is not None:
+            self.exchange.stopped.set()
 
     async def settle(self, timeout_s: float) -> None:
-        """Wait until no turn is under way, at most `timeout_s` seconds."""
-        if self._settled is not None:
+        """Wait until no turn of the page is under way, at most `timeout_s` seconds."""
+        if self.exchange is not None:
             async with asyncio.timeout(timeout_s):
-                await self._settled.wait()
-
-    def keep_clip(self, waveform: Waveform, sample_rate: int, name: str) -> Clip:
-        """Write a clip that can be replayed and give it as a part of a message."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="antiphon-tab-", dir=self.clip_root))
-        self._n_clips += 1
-        path = self._folder / f"{self._n_clips:03d}-{name}.wav"
-        write_wav(path, np.clip(waveform, -1.0, 1.0), sample_rate)
-        return Clip(path=str(path), alt_text=name)
+                await self.exchange.settled.wait()
 
     def clear(self) -> None:
-        """Forget the dialogue, the messages and the clips."""
-        self.messages = []
-        if self._session is not None:
-            self._session.clear()
-        self.delete_clips()
+        """Forget all that was said."""
+        self.session.cancel()
+        self.stored.clear()
 
-    def delete_clips(self) -> None:
-        """Delete all clips of this tab."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+    def add_text(self, text: str) -> None:
+        """Add what was typed."""
+        self.stored.put(ConversationItem(new_id("item"), "user", "text", text))
+
+    def add_speech(self, waveform: Waveform, sample_rate: int) -> None:
+        """Add what was spoken, (n_samples,) at `sample_rate` Hz."""
+        self._put("user", "", waveform, sample_rate, "completed", {})
+
+    def add_reply(
+        self,
+        text: str,
+        waveform: Waveform | None,
+        sample_rate: int,
+        status: Ending,
+        details: dict[str, Json],
+    ) -> ConversationItem:
+        """Add a reply that has ended; `waveform` is (n_samples,), None if nothing was spoken."""
+        return self._put("assistant", text, waveform, sample_rate, status, details)
+
+    def _put(
+        self,
+        role: Literal["user", "assistant"],
+        text: str,
+        waveform: Waveform | None,
+        sample_rate: int,
+        status: Ending,
+        details: dict[str, Json],
+    ) -> ConversationItem:
+        item_id, clip, audio_ms = new_id("item"), None, 0
+        if waveform is not None:
+            clip = self.stored.clip_path(item_id)
+            write_wav(clip, np.clip(waveform, -1.0, 1.0), sample_rate)
+            audio_ms = round(1000 * len(waveform) / sample_rate)
+        item = ConversationItem(
+            id=item_id,
+            role=role,
+            kind="speech",
+            text=text,
+            clip=clip,
+            audio_ms=audio_ms,
+            status=status,
+            details=details,
+        )
+        self.stored.put(item)
+        return item
+
+    def bubbles(self, phrases: Phrases) -> list[Message]:
+        """Give all that was said, and what is being said, as the chat shows it."""
+        shown = [Message(role=item.role, content=content(item, phrases)) for item in self.items]
+        if self.exchange is not None and self.exchange.draft is not None:
+            shown.append(Message(role="assistant", content=[self.exchange.draft or "…"]))
+        return shown
+
+    def last_reply(self) -> ConversationItem | None:
+        """Give the newest reply."""
+        replies = (item for item in reversed(self.items) if item.role == "assistant")
+        return next(replies, None)
 
 
-def forget(conversation: Conversation | None) -> None:
-    """Stop and tidy up after a tab that is gone."""
-    if conversation is not None:
-        conversation.stop()
-        conversation.delete_clips()
+class Conversations:
+    """Opens the conversations of a store for the page."""
+
+    def __init__(self, store: ConversationStore) -> None:
+        self._store = store
+        self._exchanges: dict[str, Exchange] = {}
+
+    def open(self, conversation_id: str | None) -> Conversation:
+        """Open a conversation, made if it is new.
+
+        Raises:
+            AntiphonError: If that is no conversation's id.
+        """
+        return Conversation(self._store.open(conversation_id or None), self._exchanges)
+
+
+def content(item: ConversationItem, phrases: Phrases) -> list[str | Clip]:
+    """Write one item as the content of a bubble: words, clip, how it ended."""
+    parts: list[str | Clip] = [item.text.strip()] if item.text.strip() else []
+    if item.clip is not None and item.clip.exists():
+        parts.append(Clip(path=str(item.clip), alt_text=item.role))
+    if item.status == "failed":
+        reason = error_of(item.details)
+        parts.append(f"⚠ {phrases.failed}: {reason}" if reason else f"⚠ {phrases.failed}")
+    elif item.status != "completed" and item.heard_ms is not None:
+        parts.append(f"■ {phrases.cut_at.format(seconds=item.heard_ms / 1000)}")
+    elif item.status != "completed":
+        parts.append(f"■ {phrases.stopped}")
+    return parts or [phrases.silent if item.role == "assistant" else "…"]
+
+
+def error_of(details: Mapping[str, Json]) -> str:
+    """Give what went wrong in a reply that failed."""
+    error = details.get("error")
+    return error if isinstance(error, str) else ""
+
+
+def forget(tab: BrowserTab | None) -> None:
+    """Stop what a tab that is gone had under way."""
+    if tab is not None and tab.exchange is not None:
+        tab.exchange.stopped.set()

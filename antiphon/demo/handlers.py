@@ -10,16 +10,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import soundfile
 
 from antiphon.audio import Waveform, float_to_pcm16, read_audio
-from antiphon.demo.conversation import Conversation, Message
+from antiphon.demo.conversation import BrowserTab, Conversation, Exchange, Message
 from antiphon.demo.labels import Phrases
 from antiphon.demo.live_reply import LiveReply, TokenView
 from antiphon.dialogue.events import Event, TextDelta
-from antiphon.dialogue.session import Session, UserTurn
+from antiphon.dialogue.responder import Responder
+from antiphon.dialogue.session import UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
 from antiphon.errors import AntiphonError
 
@@ -27,16 +28,6 @@ CLIP_RATE = 16_000  # Hz; what the speech tokenizer hears is what the question's
 Mood = Literal["idle", "busy", "done", "error"]
 
 _log = logging.getLogger(__name__)
-
-
-class Responder(Protocol):
-    """What answers a turn; `TurnPipeline` does."""
-
-    def respond(
-        self, session: Session, user_turn: UserTurn, options: TurnOptions | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Yield the events of one turn; closing it early ends the turn."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,25 +79,29 @@ class TurnHandler:
         question: Question,
         options: TurnOptions,
         phrases: Phrases,
+        tab: BrowserTab | None = None,
     ) -> AsyncGenerator[View, None]:
         """Ask one question and yield what to show while it is answered.
 
         Errors of the user and of the environment become a status in words; the history stays.
+        The browser tab that asks, if any, ends the turn when it is closed.
         """
         if conversation.is_answering:
-            yield view(conversation, "error", phrases.busy, give_back=question)
+            yield view(conversation, phrases, "error", phrases.busy, give_back=question)
             return
-        stopped = conversation.begin_turn()
-        turns = self._turn(conversation, question, options, phrases, stopped)
+        exchange = conversation.begin_turn()
+        if tab is not None:
+            tab.exchange = exchange
+        turns = self._turn(conversation, question, options, phrases, exchange)
         try:
             async with aclosing(turns):
                 async for step in turns:
                     yield step
         except AntiphonError as error:
-            yield view(conversation, "error", str(error), give_back=question)
+            yield view(conversation, phrases, "error", str(error), give_back=question)
         except Exception:
             _log.exception("a turn of the demo failed")
-            yield view(conversation, "error", phrases.bug, give_back=question)
+            yield view(conversation, phrases, "error", phrases.bug, give_back=question)
         finally:
             conversation.end_turn()
 
@@ -116,17 +111,17 @@ class TurnHandler:
         question: Question,
         options: TurnOptions,
         phrases: Phrases,
-        stopped: asyncio.Event,
+        exchange: Exchange,
     ) -> AsyncGenerator[View, None]:
         """Show the question, then its answer as it comes."""
         if question.clip is not None:
-            yield view(conversation, "busy", phrases.listening)
+            yield view(conversation, phrases, "busy", phrases.listening)
         user_turn = await self._hear(conversation, question)
-        reply = LiveReply(conversation)
+        reply = LiveReply(conversation, exchange, options)
         try:
-            yield view(conversation, "busy", phrases.thinking, tokens=reply.tokens)
+            yield view(conversation, phrases, "busy", phrases.thinking, tokens=reply.tokens)
             events = self._pipeline.respond(conversation.session, user_turn, options)
-            async with aclosing(until_stopped(events, stopped)) as live_events:
+            async with aclosing(until_stopped(events, exchange.stopped)) as live_events:
                 async for event in live_events:
                     sound = reply.take(event)
                     if sound is not None or isinstance(event, TextDelta):
@@ -136,18 +131,17 @@ class TurnHandler:
             if not isinstance(error, AntiphonError):
                 _log.exception("the pipeline failed")
         finally:
-            clip = reply.close(phrases)
-        yield self._ending(conversation, reply, question, clip["path"] if clip else None, phrases)
+            clip = reply.close()
+        yield self._ending(conversation, reply, question, clip, phrases)
 
     async def _hear(self, conversation: Conversation, question: Question) -> UserTurn:
-        """Read the question and put its bubble on the page; raises AudioError before that."""
+        """Read the question and add it to the conversation; raises AudioError before that."""
         if question.clip is None:
             text = question.text or ""
-            conversation.messages.append(Message(role="user", content=[text]))
+            conversation.add_text(text)
             return UserTurn(text=text)
         waveform = await asyncio.to_thread(read_audio, Path(question.clip), CLIP_RATE)
-        clip = conversation.keep_clip(waveform, CLIP_RATE, "question")
-        conversation.messages.append(Message(role="user", content=[clip]))
+        conversation.add_speech(waveform, CLIP_RATE)
         return UserTurn(waveform=waveform, sample_rate=CLIP_RATE)
 
     def _progress(
@@ -159,7 +153,7 @@ class TurnHandler:
     ) -> View:
         words = phrases.speaking if reply.has_sound else phrases.thinking
         wav = None if sound is None else wav_bytes(sound, reply.sample_rate)
-        return view(conversation, "busy", words, tokens=reply.tokens, sound=wav)
+        return view(conversation, phrases, "busy", words, tokens=reply.tokens, sound=wav)
 
     def _ending(
         self,
@@ -169,12 +163,14 @@ class TurnHandler:
         clip: str | None,
         phrases: Phrases,
     ) -> View:
+        mood: Mood = "done" if reply.failure is None else "error"
+        words = reply.summary(phrases)
         if reply.failure is not None:
             words = f"{phrases.failed}: {reply.failure}"
-            return view(
-                conversation, "error", words, tokens=reply.tokens, clip=clip, give_back=question
-            )
-        return view(conversation, "done", reply.summary(phrases), tokens=reply.tokens, clip=clip)
+        back = question if reply.failure is not None else None
+        return view(
+            conversation, phrases, mood, words, tokens=reply.tokens, clip=clip, give_back=back
+        )
 
 
 async def until_stopped(
@@ -208,6 +204,7 @@ async def next_event(events: AsyncGenerator[Event, None]) -> Event | None:
 
 def view(
     conversation: Conversation,
+    phrases: Phrases,
     mood: Mood,
     words: str,
     *,
@@ -218,7 +215,7 @@ def view(
 ) -> View:
     """Take a picture of the conversation with a status line under it."""
     status = Status(mood, words)
-    return View(tuple(conversation.messages), status, tokens, sound, clip, give_back)
+    return View(tuple(conversation.bubbles(phrases)), status, tokens, sound, clip, give_back)
 
 
 def wav_bytes(waveform: Waveform, sample_rate: int) -> bytes:

@@ -1,11 +1,14 @@
-"""One reply as the page sees it grow: its bubble, its sound, its tokens. Knows no component."""
+"""One reply as the page sees it grow: its draft, its sound, its tokens. Knows no component."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
 import numpy as np
 
+from antiphon.api.realtime_messages import Json
 from antiphon.audio import Waveform
-from antiphon.demo.conversation import Clip, Conversation, Message
+from antiphon.demo.conversation import Conversation, Ending, Exchange
 from antiphon.demo.labels import Phrases
 from antiphon.dialogue.events import (
     AudioChunk,
@@ -16,6 +19,8 @@ from antiphon.dialogue.events import (
     TurnTimings,
     UserTokens,
 )
+from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.realtime.conversation_store import ConversationItem
 
 
 @dataclass
@@ -26,28 +31,58 @@ class TokenView:
         user: Speech tokens of the question; empty when it was typed.
         text: Ids of the reply's text tokens.
         audio: Speech tokens of the reply.
-        timings: Set when the turn is over.
+        timings: Milliseconds by name, set when the turn is over.
+        rtf: Computing time over the length of the speech.
     """
 
     user: list[int] = field(default_factory=list)
     text: list[int] = field(default_factory=list)
     audio: list[int] = field(default_factory=list)
-    timings: TurnTimings | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    rtf: float | None = None
+
+    @classmethod
+    def of(cls, item: ConversationItem | None) -> Self:
+        """Read what an item remembers, whoever wrote it."""
+        details = item.details if item is not None else {}
+        tokens, timings, rtf = details.get("tokens"), details.get("timings"), details.get("rtf")
+        tokens = tokens if isinstance(tokens, Mapping) else {}
+        timings = timings if isinstance(timings, Mapping) else {}
+        return cls(
+            user=integers(tokens.get("user")),
+            text=integers(tokens.get("text")),
+            audio=integers(tokens.get("audio")),
+            timings={name: ms for name, ms in timings.items() if isinstance(ms, int | float)},
+            rtf=float(rtf) if isinstance(rtf, int | float) else None,
+        )
+
+    def details(self) -> dict[str, Json]:
+        """Write it as an item remembers it."""
+        kept: dict[str, Json] = {
+            "timings": dict(self.timings),
+            "tokens": {"user": [*self.user], "text": [*self.text], "audio": [*self.audio]},
+        }
+        if self.rtf is not None:
+            kept["rtf"] = self.rtf
+        return kept
 
 
 class LiveReply:
-    """Collects the events of one turn into the last bubble of a conversation."""
+    """Collects the events of one turn into the draft of a conversation, then into an item."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(
+        self, conversation: Conversation, exchange: Exchange, options: TurnOptions
+    ) -> None:
         self.tokens = TokenView()
         self.done: TurnDone | None = None
         self.failure: str | None = None
         self._conversation = conversation
+        self._exchange = exchange
+        self._options = options
         self._text = ""
         self._sound: list[Waveform] = []
         self._sample_rate = 0
-        self._message = Message(role="assistant", content=["…"])
-        conversation.messages.append(self._message)
+        exchange.draft = ""
 
     @property
     def sample_rate(self) -> int:
@@ -66,13 +101,13 @@ class LiveReply:
         elif isinstance(event, TextDelta):
             self.tokens.text += event.token_ids
             self._text += event.text
-            self._message["content"] = [self._text]
+            self._exchange.draft = self._text
         elif isinstance(event, AudioChunk):
             self.tokens.audio += event.speech_tokens
             return self._take_sound(event)
         elif isinstance(event, TurnDone):
             self.done = event
-            self.tokens.timings = event.timings
+            self.tokens.timings, self.tokens.rtf = in_ms(event.timings), event.rtf
             self._text = event.text or self._text
         else:
             self._fail(event)
@@ -87,27 +122,41 @@ class LiveReply:
 
     def _fail(self, event: TurnFailed) -> None:
         self.failure = event.message
-        self.tokens.timings = event.timings
+        self.tokens.timings = in_ms(event.timings) if event.timings else {}
 
-    def close(self, phrases: Phrases) -> Clip | None:
-        """Complete the bubble with the clip and how it ended; called once, however the turn ended.
+    def close(self) -> str | None:
+        """Make the draft an item of the conversation; called once, however the turn ended.
 
         Returns:
-            The clip of the whole reply, None if nothing was spoken.
+            The path of the clip of the whole reply, None if nothing was spoken.
         """
-        clip = None
-        parts: list[str | Clip] = [self._text.strip()] if self._text.strip() else []
-        if self._sound:
-            clip = self._conversation.keep_clip(
-                np.concatenate(self._sound), self._sample_rate, "reply"
-            )
-            parts.append(clip)
+        self._exchange.draft = None
+        waveform = np.concatenate(self._sound) if self._sound else None
+        item = self._conversation.add_reply(
+            self._text.strip(), waveform, self._sample_rate, self._status(), self._details()
+        )
+        return str(item.clip) if item.clip is not None else None
+
+    def _status(self) -> Ending:
         if self.failure is not None:
-            parts.append(f"⚠ {phrases.failed}: {self.failure}")
-        elif self.done is None:
-            parts.append(f"■ {phrases.stopped}")
-        self._message["content"] = parts or [phrases.silent]
-        return clip
+            return "failed"
+        return "completed" if self.done is not None else "cut"
+
+    def _details(self) -> dict[str, Json]:
+        options = self._options
+        details = self.tokens.details()
+        details["sampling"] = {
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "max_new_tokens": options.max_new_tokens,
+            "seed": options.seed,
+            "voice": options.voice,
+        }
+        if self.done is not None:
+            details["stop_reason"] = self.done.stop_reason
+        if self.failure is not None:
+            details["error"] = self.failure
+        return details
 
     def summary(self, phrases: Phrases) -> str:
         """Tell in one line how the turn went."""
@@ -126,3 +175,19 @@ class LiveReply:
         if done.n_dropped_turns:
             parts.append(phrases.forgotten.format(count=done.n_dropped_turns))
         return " · ".join(parts)
+
+
+def in_ms(timings: TurnTimings) -> dict[str, float]:
+    """Turn timings into milliseconds by name, without what did not happen."""
+    return {
+        name.removesuffix("_s") + "_ms": round(1000 * seconds, 1)
+        for name, seconds in asdict(timings).items()
+        if seconds is not None
+    }
+
+
+def integers(values: Json) -> list[int]:
+    """Keep the whole numbers of a list; anything else is an empty one."""
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        return []
+    return [value for value in values if isinstance(value, int)]

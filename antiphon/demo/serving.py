@@ -4,31 +4,57 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gradio.networking import setup_tunnel
 
 from antiphon.config import DemoConfig
+from antiphon.demo.app import PageApp, create_app
 from antiphon.demo.callbacks import Check
+from antiphon.demo.certificate import self_signed
 from antiphon.demo.environment import check_address, temporary_cache
-from antiphon.demo.handlers import Responder
-from antiphon.demo.style import CSS, theme
-from antiphon.demo.ui import Page, PageOptions, build_page, inside_event_loop
-from antiphon.errors import ConfigError
-
-MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
+from antiphon.demo.layout import PageOptions
+from antiphon.demo.ui import Backend, inside_event_loop
+from antiphon.demo.web_server import Address, running_server
+from antiphon.dialogue.responder import Responder, Transcribe
+from antiphon.dialogue.vad import SileroDetector, SpeechDetector
+from antiphon.models.base import TokenLayout
+from antiphon.realtime.conversation_store import ConversationStore
+from antiphon.realtime.parts import RealtimeOptions, RealtimeParts
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Hearing:
+    """What calls need besides the pipeline; `RealtimeParts` says more.
+
+    Attributes:
+        detector: Finds speech.
+        layout: Of the language model's vocabulary, to cut interrupted replies.
+        transcribe: Writes down what the person said, where the model can.
+    """
+
+    detector: SpeechDetector = field(default_factory=SileroDetector)
+    layout: TokenLayout | None = None
+    transcribe: Transcribe | None = None
+
+
 def serve(
-    pipeline: Responder, config: DemoConfig, options: PageOptions, check: Check | None = None
+    pipeline: Responder,
+    config: DemoConfig,
+    options: PageOptions,
+    check: Check | None = None,
+    hearing: Hearing | None = None,
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: If the address cannot be used.
     """
-    with running_page(pipeline, config, options, check) as url:
+    with running_page(pipeline, config, options, check, hearing) as url:
         _log.info("the page is at %s", url)
         wait_for_signal()
         _log.info("stopping")
@@ -36,50 +62,59 @@ def serve(
 
 @contextmanager
 def running_page(
-    pipeline: Responder, config: DemoConfig, options: PageOptions, check: Check | None = None
+    pipeline: Responder,
+    config: DemoConfig,
+    options: PageOptions,
+    check: Check | None = None,
+    hearing: Hearing | None = None,
 ) -> Iterator[str]:
     """Serve the page while inside; gives its address.
 
     Raises:
-        ConfigError: If the address cannot be used.
+        ConfigError: If the address or the certificate cannot be used.
     """
     check_address(config.host, config.port)
-    with temporary_cache() as folder:
-        page = build_page(pipeline, replace(options, clip_root=folder), check)
-        try:
-            yield inside_event_loop(lambda: launch(page, config))
-        finally:
-            page.blocks.close(verbose=False)
+    address = address_of(config)
+    hearing = hearing or Hearing()
+    with temporary_cache() as folder, closing(ConversationStore(folder / "conversations")) as store:
+        calls = RealtimeParts(
+            responder=pipeline,
+            store=store,
+            detector=hearing.detector,
+            layout=hearing.layout,
+            transcribe=hearing.transcribe,
+            options=RealtimeOptions(voices=options.voices),
+        )
+        page_options = replace(options, offers_mcp=config.mcp)
+        page = inside_event_loop(lambda: create_app(Backend(calls, check), page_options))
+        with running_server(page.app, address, page.stop) as url:
+            yield share(url, page, config) if config.share else url
 
 
-def launch(page: Page, config: DemoConfig) -> str:
-    """Start to serve in a thread; returns the page's address.
+def address_of(config: DemoConfig) -> Address:
+    """Choose address and certificate.
 
     Raises:
-        ConfigError: If the address cannot be used.
+        ConfigError: If no certificate can be made.
     """
+    if config.ssl_self_signed:
+        made = self_signed(config.host)
+        _log.info("the certificate's SHA-256 fingerprint is %s", made.fingerprint)
+        return Address(config.host, config.port, made.certificate, made.key)
+    if config.ssl_certfile is None or config.ssl_keyfile is None:
+        return Address(config.host, config.port)
+    return Address(config.host, config.port, Path(config.ssl_certfile), Path(config.ssl_keyfile))
+
+
+def share(url: str, page: PageApp, config: DemoConfig) -> str:
+    """Ask Gradio's server for a public link to the page; without one, the page stays local."""
+    port = int(url.rstrip("/").rpartition(":")[2])
     try:
-        _, local_url, share_url = page.blocks.launch(
-            server_name=config.host,
-            server_port=config.port or None,
-            share=config.share,
-            prevent_thread_lock=True,
-            quiet=True,
-            show_error=False,
-            max_file_size=MAX_UPLOAD,
-            enable_monitoring=False,
-            ssr_mode=False,
-            mcp_server=False,
-            pwa=False,
-            run_history=False,
-            footer_links=["settings"],
-            i18n=page.i18n,
-            theme=theme(),
-            css=CSS,
-        )
-    except OSError as error:
-        raise ConfigError(f"cannot serve on {config.host}, port {config.port}: {error}") from error
-    return share_url or local_url
+        link: str = setup_tunnel(config.host, port, page.share_token, None, None)
+    except Exception as error:
+        _log.warning("no public link (%s); the page is at %s", error, url)
+        return url
+    return link
 
 
 def wait_for_signal() -> None:

@@ -1,69 +1,34 @@
-"""How the page looks: theme, style sheet and small scripts. No request leaves for another host."""
+"""How the page looks: theme, style sheet, scripts, small pieces of html. Asks no other host."""
 
 import html
+import json
+from importlib import resources
 
 import gradio as gr
 
+from antiphon.demo.conversation import Conversation
 from antiphon.demo.handlers import Status
+from antiphon.demo.labels import (
+    CHINESE_PHRASES,
+    EVENT_LOG_WORDS,
+    TIMING_CHINESE,
+    TIMING_ENGLISH,
+    Phrases,
+)
 from antiphon.demo.live_reply import TokenView
-
-CSS = """
-.gradio-container { width: 100% !important; max-width: 1160px !important;
-  margin: 0 auto !important; }
-.gradio-container > .main { width: 100%; max-width: 100%; }
-#head { gap: 0; padding: 0 4px; }
-#head h1 { font-size: 1.7rem; font-weight: 700; letter-spacing: -0.02em; margin: 0; }
-#head p { color: var(--body-text-color-subdued); margin: 0; }
-#chat { border-radius: 14px; }
-#chat button[title="Clear"], #chat button[title="Share"],
-#chat button[aria-label="Clear"], #chat button[aria-label="Share"] { display: none; }
-#chat .minimal-audio-player { min-width: 220px; white-space: normal; }
-#status .html-container { padding: 0; }
-.state { display: flex; gap: 10px; align-items: baseline; padding: 8px 14px; border-radius: 10px;
-  border: 1px solid var(--border-color-primary); background: var(--background-fill-primary);
-  color: var(--body-text-color); font-size: .93rem; line-height: 1.4; }
-.state::before { content: ""; flex: none; width: 9px; height: 9px; border-radius: 50%;
-  background: #94a3b8; }
-.state.done::before { background: #16a34a; }
-.state.busy::before { background: #0d9488;
-  animation: antiphon-pulse .8s ease-in-out infinite alternate; }
-.state.error { background: #fef2f2; border-color: #fca5a5; color: #7f1d1d; }
-.state.error::before { background: #dc2626; }
-.dark .state.error { background: #450a0a; border-color: #991b1b; color: #fecaca; }
-@keyframes antiphon-pulse { to { opacity: .2; } }
-@media (prefers-reduced-motion: reduce) { .state::before { animation: none !important; } }
-#tokens textarea { font-family: var(--font-mono); font-size: .8rem; }
-.timings { display: grid; grid-template-columns: 1fr auto; gap: 4px 12px; font-size: .9rem;
-  padding: 2px 4px 8px; }
-.timings span:nth-child(even) { text-align: right; font-variant-numeric: tabular-nums; }
-.notice { color: var(--body-text-color-subdued); font-size: .85rem; padding: 0 4px; }
-"""
-
-# Sounds on the page fall silent in the browser itself, before the server hears of it.
-SILENCE = """(...values) => {
-  const hush = (root) => root.querySelectorAll('*').forEach((element) => {
-    if (element instanceof HTMLMediaElement) element.pause();
-    if (element.shadowRoot) hush(element.shadowRoot);
-  });
-  hush(document);
-  return values;
-}"""
 
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif")
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
 
-TIMING_ROWS = (
-    ("tokenise_s", "question to speech tokens"),
-    ("prefill_s", "prompt to first token"),
-    ("first_text_s", "first text after"),
-    ("first_audio_s", "first sound after"),
-    ("total_s", "complete after"),
-)
+
+def page_file(name: str) -> str:
+    """Read one of the page's own browser files."""
+    return resources.files("antiphon.demo").joinpath("page", name).read_text("utf-8")
 
 
 def theme() -> gr.themes.Base:
     """Make the page's theme, of the fonts that every system has."""
-    return gr.themes.Default(
+    made = gr.themes.Default(
         primary_hue="teal",
         secondary_hue="teal",
         neutral_hue="slate",
@@ -71,6 +36,45 @@ def theme() -> gr.themes.Base:
         font=SYSTEM_FONTS,
         font_mono=MONO_FONTS,
     )
+    return made.set(  # contrasts of at least 4.5 to 1, and the shapes of the live call
+        block_radius="16px",
+        block_label_radius="16px 0 10px 0",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_label_text_color="*neutral_600",
+        block_title_text_color="*neutral_600",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        color_accent="*primary_700",
+        button_large_radius="12px",
+        button_medium_radius="999px",
+        button_small_radius="999px",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_400",
+        button_primary_background_fill_hover_dark="*primary_300",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="*primary_950",
+        button_secondary_background_fill="white",
+        button_secondary_background_fill_hover="*neutral_100",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_700",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        button_large_text_weight="600",
+        button_medium_text_weight="500",
+        button_small_text_weight="500",
+        body_background_fill_dark="#0b111c",
+        block_background_fill_dark="#17202f",
+    )
+
+
+def event_log_words() -> str:
+    """Give the words of the event log in all languages, as JSON."""
+    return json.dumps(EVENT_LOG_WORDS)
 
 
 def status_html(status: Status) -> str:
@@ -83,13 +87,46 @@ def status_html(status: Status) -> str:
     )
 
 
-def timings_html(tokens: TokenView | None) -> str:
+def timings_html(tokens: TokenView | None, phrases: Phrases) -> str:
     """Write the timings of a turn as a small table; nothing before there are any."""
-    if tokens is None or tokens.timings is None:
+    if tokens is None or not tokens.timings:
         return ""
-    rows = []
-    for name, label in TIMING_ROWS:
-        seconds = getattr(tokens.timings, name)
-        shown = "-" if seconds is None else f"{seconds:.3f} s"
-        rows.append(f"<span>{label}</span><span>{shown}</span>")
-    return f'<div class="timings">{"".join(rows)}</div>'
+    names = TIMING_CHINESE if phrases == CHINESE_PHRASES else TIMING_ENGLISH
+    rows = [
+        f"<dt>{label}</dt><dd>{tokens.timings[name] / 1000:.3f} s</dd>"
+        for name, label in names.items()
+        if name in tokens.timings
+    ]
+    if tokens.rtf is not None:
+        rows.append(f"<dt>{names['rtf']}</dt><dd>{tokens.rtf:.2f} s</dd>")
+    return f'<dl class="timings">{"".join(rows)}</dl>'
+
+
+def downloads_html(conversation: Conversation, phrases: Phrases) -> str:
+    """Write the links to the last reply and to the whole conversation."""
+    reply = conversation.last_reply()
+    if reply is None:
+        return ""
+    base = f"conversation/{conversation.id}"
+    links = [f'<a href="{base}/item/{reply.id}.json" download>json</a>']
+    if reply.clip is not None:
+        links.insert(0, f'<a href="{base}/item/{reply.id}.wav" download="reply.wav">wav</a>')
+    return (
+        f'<div class="downloads"><span>{phrases.save_reply}</span> {" ".join(links)}'
+        f'<span class="apart">{phrases.save_all}</span> '
+        f'<a href="{base}.zip" download>zip</a></div>'
+    )
+
+
+def picture_html(conversation: Conversation, phrases: Phrases) -> str:
+    """Write the picture of the last reply, in the colours of the page."""
+    reply = conversation.last_reply()
+    if reply is None or reply.clip is None:
+        return f'<p class="notice">{phrases.no_reply}</p>'
+    address = f"conversation/{conversation.id}/item/{reply.id}.png"
+    pictures = "".join(
+        f'<img class="on-{name}" loading="lazy" alt="{phrases.picture}"'
+        f' src="{address}?theme={name}">'
+        for name in ("light", "dark")
+    )
+    return f'<div class="sound-picture">{pictures}</div>'

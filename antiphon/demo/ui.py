@@ -1,72 +1,70 @@
-"""The layout of the page and which button does what. Knows no model: a pipeline is passed in."""
+"""Puts the page together: three tabs, which button does what. Knows no model."""
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import gradio as gr
+from gradio.blocks import Block
+from gradio.events import Dependency
 
+from antiphon.demo import layout
 from antiphon.demo.callbacks import Callbacks, Check, Parts
-from antiphon.demo.conversation import Conversation, forget
-from antiphon.demo.handlers import Responder, Status, TurnHandler
-from antiphon.demo.labels import STATIC_CHINESE, STATIC_ENGLISH, Phrases
-from antiphon.demo.style import SILENCE, status_html
+from antiphon.demo.conversation import Conversations
+from antiphon.demo.endpoints import Endpoints, Limits, place_endpoints
+from antiphon.demo.handlers import TurnHandler
+from antiphon.demo.labels import STATIC_CHINESE, STATIC_ENGLISH
+from antiphon.demo.layout import PageOptions, Settings
+from antiphon.demo.reply_settings import PRESETS
+from antiphon.demo.voice_panel import build_voice_panel
+from antiphon.realtime.parts import RealtimeParts
 
 Result = TypeVar("Result")
 
 CACHE_CHECK_S = 600
 CACHE_AGE_S = 7200
 
-
-@dataclass(frozen=True)
-class PageOptions:
-    """What the page is like.
-
-    Attributes:
-        title: Name shown at the top.
-        clip_root: Folder for the clips of all tabs; inside Gradio's own cache none is copied.
-        max_turns_at_once: Tabs answered at the same time; others wait in the queue.
-        max_waiting: Most turns that wait.
-        max_new_tokens: Upper end of the slider for the length of a reply.
-        default_new_tokens: Where that slider stands at first.
-        streams: Whether sound is played while it is made; None: if ffmpeg is there for it.
-    """
-
-    title: str = "Antiphon"
-    clip_root: Path | None = None
-    max_turns_at_once: int = 4
-    max_waiting: int = 64
-    max_new_tokens: int = 8000
-    default_new_tokens: int = 2000
-    streams: bool | None = None
-
-    @classmethod
-    def for_context(cls, context_length: int) -> Self:
-        """Make options whose limits suit a model that holds `context_length` tokens."""
-        most = min(cls.max_new_tokens, context_length)
-        return cls(max_new_tokens=most, default_new_tokens=min(cls.default_new_tokens, most))
+# Values of events, changed in the browser before they are sent: the conversation is the browser's.
+HERE = "(...values) => antiphonPage.here(values)"
+ASK = "(...values) => antiphonPage.ask(values)"
+RENEW = "async (...values) => { await antiphonPage.renew(); return antiphonPage.here(values); }"
+HUSH = "(...values) => { antiphonPage.hush(); return values; }"
+TELL = "() => antiphonPage.tell()"
 
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """The page and its dictionary, which Gradio wants at launch."""
+    """The page and its dictionary, which Gradio wants when it is served."""
 
     blocks: gr.Blocks
     i18n: gr.I18n
 
 
-def build_page(pipeline: Responder, options: PageOptions, check: Check | None = None) -> Page:
-    """Build the page around a pipeline.
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """What the page stands on.
 
-    Args:
-        pipeline: Answers the questions.
-        options: What the page is like.
+    Attributes:
+        calls: What answers, what remembers, what hears; calls and typed questions share it.
         check: Asked when the page is opened; its error is shown before the first question.
     """
-    return inside_event_loop(lambda: _build(pipeline, options, check))
+
+    calls: RealtimeParts
+    check: Check | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Wiring:
+    """Components and what they call."""
+
+    conversation_id: gr.Textbox
+    tab: gr.State
+    parts: Parts
+    settings: Settings
+    callbacks: Callbacks
+    n_at_once: int
 
 
 def inside_event_loop(function: Callable[[], Result]) -> Result:
@@ -82,198 +80,128 @@ def inside_event_loop(function: Callable[[], Result]) -> Result:
     return function()
 
 
-def _build(pipeline: Responder, options: PageOptions, check: Check | None) -> Page:
+def build_page(backend: Backend, options: PageOptions) -> Page:
     """Build the page: components, callbacks, queue."""
     i18n = gr.I18n(en=STATIC_ENGLISH, zh=STATIC_CHINESE, **{"zh-CN": STATIC_CHINESE})
-    streams = shutil.which("ffmpeg") is not None if options.streams is None else options.streams
+    handler = TurnHandler(backend.calls.responder)
+    conversations = Conversations(backend.calls.store)
     with gr.Blocks(
         title=options.title, analytics_enabled=False, delete_cache=(CACHE_CHECK_S, CACHE_AGE_S)
     ) as blocks:
-        parts = _lay_out(options, i18n, streams)
-        callbacks = Callbacks(TurnHandler(pipeline), parts, streams=streams, check=check)
-        _wire(parts, callbacks, options)
-        blocks.load(
-            callbacks.on_load,
-            None,
-            parts.status,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
+        tab, conversation_id = layout.place_tab_state(), gr.Textbox(visible=False)
+        header = layout.place_header(options, i18n)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(i18n("live"), id="live", elem_id="tab-live"):
+                build_voice_panel()
+            with gr.Tab(i18n("turns"), id="turns", elem_id="tab-turns"):
+                turns = layout.place_turns(options, i18n)
+            with gr.Tab(i18n("developer"), id="developer", render_children=True):
+                developer = layout.place_developer(i18n)
+        settings = layout.place_settings(options, i18n)
+        bridge = layout.place_bridge()
+        parts = Parts(header, turns, developer)
+        callbacks = Callbacks(
+            handler, conversations, parts, streams=options.plays_at_once, check=backend.check
         )
-    blocks.queue(
-        max_size=options.max_waiting,
-        default_concurrency_limit=options.max_turns_at_once,
-        api_open=False,
-    )
+        n_at_once = options.max_turns_at_once
+        wiring = Wiring(conversation_id, tab, parts, settings, callbacks, n_at_once)
+        wire_page(wiring, blocks, bridge)
+        wire_turns(wiring)
+        wire_settings(settings, blocks)
+        limits = Limits(options.max_new_tokens, options.default_new_tokens, n_at_once)
+        place_endpoints(Endpoints(handler, conversations), limits)
+    blocks.queue(max_size=options.max_waiting, default_concurrency_limit=n_at_once, api_open=True)
     return Page(blocks, i18n)
 
 
-def _lay_out(options: PageOptions, t: gr.I18n, streams: bool) -> Parts:
-    """Place the components; on a narrow screen the columns stand below each other."""
-    with gr.Column(elem_id="head", scale=0):
-        gr.Markdown(f"# {options.title}")
-        gr.Markdown(t("intro"))
-    conversation = gr.State(Conversation(clip_root=options.clip_root), delete_callback=forget)
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=7, min_width=320):
-            chat, status, text = _conversation_column(t)
-        with gr.Column(scale=4, min_width=300):
-            mic, send = _microphone(t)
-            with gr.Row():
-                stop = gr.Button(t("stop"), variant="stop", elem_id="stop", min_width=90)
-                clear = gr.Button(t("clear"), elem_id="clear", min_width=90)
-            player = _player(t, streams)
-            settings = _settings(options, t)
-            token_boxes, timings = _token_view(t)
-    return Parts(
-        conversation=conversation,
-        chat=chat,
-        status=status,
-        text=text,
-        mic=mic,
-        send=send,
-        stop=stop,
-        clear=clear,
-        player=player,
-        settings=settings,
-        token_boxes=token_boxes,
-        timings=timings,
+def quietly(
+    listen: Callable[..., Dependency],
+    function: Callable[..., object] | None,
+    inputs: list[Block] | None = None,
+    outputs: list[Block] | None = None,
+    js: str | None = None,
+) -> Dependency:
+    """Connect an event of the page's own: at once, without a sign of progress, not for programs."""
+    return listen(
+        function,
+        inputs,
+        outputs,
+        js=js,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
     )
 
 
-def _conversation_column(t: gr.I18n) -> tuple[gr.Chatbot, gr.HTML, gr.Textbox]:
-    """Place the conversation, the status line and the box to type in."""
-    chat = gr.Chatbot(
-        label=t("conversation"),
-        placeholder=str(t("empty")),
-        elem_id="chat",
-        height="58vh",
-        min_height=320,
-        render_markdown=False,
-        buttons=["copy"],
-        feedback_options=None,
-    )
-    ready = Status("idle", Phrases().ready)
-    status = gr.HTML(status_html(ready), elem_id="status", padding=False)
-    text = gr.Textbox(
-        label=t("question"),
-        placeholder=t("type_here"),
-        elem_id="text",
-        submit_btn=True,
-        max_lines=4,
-        max_length=4000,
-        autofocus=True,
-    )
-    return chat, status, text
+def wire_page(wiring: Wiring, blocks: gr.Blocks, bridge: gr.HTML) -> None:
+    """Connect what concerns the conversation as a whole."""
+    callbacks, parts, header = wiring.callbacks, wiring.parts, wiring.parts.header
+    here: list[Block] = [wiring.conversation_id]
+    quietly(blocks.load, callbacks.on_load, here, parts.shown, HERE)
+    quietly(bridge.changed, callbacks.on_changed, here, parts.shown, HERE)
+    quietly(header.new.click, callbacks.on_new, [*here, wiring.tab], parts.shown, RENEW)
+    quietly(header.download.click, None, js="() => antiphonPage.download('.zip')")
+    looked = [*parts.health, parts.turns.status]
+    quietly(header.retry.click, callbacks.on_check, None, looked)
+    quietly(header.health_timer.tick, callbacks.on_check, None, looked)
 
 
-def _microphone(t: gr.I18n) -> tuple[gr.Audio, gr.Button]:
-    """Place the recorder, which also takes files, and the button that sends the clip."""
-    mic = gr.Audio(
-        label=t("speak"),
-        sources=["microphone", "upload"],
-        type="filepath",
-        elem_id="mic",
-        editable=False,
-        buttons=[],
-    )
-    return mic, gr.Button(t("send"), variant="primary", elem_id="send")
-
-
-def _player(t: gr.I18n, streams: bool) -> gr.Audio:
-    """Place the player of the reply that is being spoken."""
-    player = gr.Audio(
-        label=t("reply"),
-        streaming=streams,
-        autoplay=True,
-        interactive=False,
-        elem_id="player",
-        buttons=[],
-    )
-    if not streams:
-        gr.HTML(f'<div class="notice">{Phrases().no_ffmpeg}</div>', elem_id="no-ffmpeg")
-    return player
-
-
-def _settings(
-    options: PageOptions, t: gr.I18n
-) -> tuple[gr.Slider, gr.Slider, gr.Slider, gr.Number]:
-    """Place the sampling settings."""
-    with gr.Accordion(t("settings"), open=False, elem_id="settings"):
-        temperature = gr.Slider(
-            0, 2, 0.2, step=0.05, label=t("temperature"), info=t("temperature_info")
-        )
-        top_p = gr.Slider(0.05, 1, 0.8, step=0.05, label=t("top_p"))
-        max_tokens = gr.Slider(
-            1,
-            options.max_new_tokens,
-            options.default_new_tokens,
-            step=1,
-            label=t("max_tokens"),
-            info=t("max_tokens_info"),
-            elem_id="max-tokens",
-        )
-        seed = gr.Number(
-            -1, label=t("seed"), info=t("seed_info"), precision=0, minimum=-1, elem_id="seed"
-        )
-    return temperature, top_p, max_tokens, seed
-
-
-def _token_view(t: gr.I18n) -> tuple[tuple[gr.Textbox, gr.Textbox, gr.Textbox], gr.HTML]:
-    """Place the view of tokens and timings."""
-    with gr.Accordion(t("debug"), open=False, elem_id="tokens"):
-        timings = gr.HTML("", padding=False, elem_id="timings")
-        user, text, audio = (
-            gr.Textbox(
-                label=t(key),
-                lines=2,
-                max_lines=6,
-                interactive=False,
-                buttons=["copy"],
-                elem_id=key.replace("_", "-"),
-            )
-            for key in ("user_tokens", "text_tokens", "audio_tokens")
-        )
-    return (user, text, audio), timings
-
-
-def _wire(parts: Parts, callbacks: Callbacks, options: PageOptions) -> None:
-    """Connect buttons and callbacks; asking, stopping and recording silence what still plays."""
+def wire_turns(wiring: Wiring) -> None:
+    """Connect the turn-by-turn tab; asking, stopping and recording silence what still plays."""
+    callbacks, turns = wiring.callbacks, wiring.parts.turns
+    here: list[Block] = [wiring.conversation_id]
     asking = (
-        (parts.text.submit, callbacks.on_text, parts.text),
-        (parts.send.click, callbacks.on_clip, parts.mic),
+        (turns.text.submit, callbacks.on_text, turns.text),
+        (turns.send.click, callbacks.on_clip, turns.mic),
     )
-    turns = [
+    asked = [
         gr.on(
             [trigger],
             callback,
-            [parts.conversation, source, *parts.settings],
-            parts.shown,
-            js=SILENCE,
+            [*here, wiring.tab, source, *wiring.settings.reply],
+            wiring.parts.shown,
+            js=ASK,
             show_progress="hidden",
             api_visibility="private",
             concurrency_id="turn",
-            concurrency_limit=options.max_turns_at_once,
+            concurrency_limit=wiring.n_at_once,
         )
         for trigger, callback, source in asking
     ]
-    for button, settled in ((parts.stop, callbacks.on_stopped), (parts.clear, callbacks.on_clear)):
+    for turn in asked:
+        quietly(turn.then, None, js=TELL)
+    for button, settled in ((turns.stop, callbacks.on_stopped), (turns.clear, callbacks.on_clear)):
         stopping = button.click(
             callbacks.on_stop,
-            [parts.conversation],
-            [parts.player],
-            js=SILENCE,
-            cancels=turns,
+            here,
+            [turns.player],
+            js=ASK,
+            cancels=asked,
             queue=False,
             show_progress="hidden",
             api_visibility="private",
         )
-        stopping.then(
-            settled,
-            [parts.conversation],
-            parts.shown,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
-    parts.mic.start_recording(None, js=SILENCE, api_visibility="private")
+        done = quietly(stopping.then, settled, here, wiring.parts.shown, HERE)
+        quietly(done.then, None, js=TELL)
+    turns.mic.start_recording(None, js=HUSH, api_visibility="private")
+
+
+def wire_settings(settings: Settings, blocks: gr.Blocks) -> None:
+    """Connect the settings; they never leave the browser but with a question."""
+    reply = settings.reply
+    restore = "(...values) => antiphonPage.restore(...values)"
+    quietly(blocks.load, None, reply, reply, restore)
+    looks: list[Block] = [settings.language, settings.theme]
+    show = "() => [antiphonPage.language(), antiphonPage.theme()]"
+    quietly(blocks.load, None, None, looks, show)
+    told = "(...values) => { antiphonPage.configure(...values); }"
+    changed = [getattr(component, "change") for component in reply]  # noqa: B009
+    quietly(partial(gr.on, changed), None, reply, None, told)
+    sampled: list[Block] = [settings.temperature, settings.top_p, settings.seed]
+    for button, preset in zip(settings.presets, PRESETS, strict=True):
+        values = f"[{preset.temperature}, {preset.top_p}, {preset.seed}]"
+        quietly(button.click, None, None, sampled, f"() => {values}")
+    language, theme = settings.language, settings.theme
+    say = "(name) => { antiphonPage.setLanguage(name); }"
+    quietly(language.input, None, [language], None, say)
+    quietly(theme.input, None, [theme], None, "(name) => { antiphonPage.setTheme(name); }")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from antiphon.config import DemoConfig
+from antiphon.demo.layout import PageOptions
 from antiphon.demo.serving import running_page
-from antiphon.demo.ui import PageOptions
 from antiphon.dialogue.turn_pipeline import TurnPipeline
 from antiphon.engine.remote_engine import RemoteEngine
 from tests.dialogue_fakes import ByteTokenizer, FakeDecoder, FakeSpeechTokenizer

@@ -73,3 +73,16 @@ def test_device_and_dtype() -> None:
         resolve_device("gpu7")
     with pytest.raises(ConfigError, match="this machine offers only"):
         resolve_device("xpu" if resolve_device("auto") != "xpu" else "cuda")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--ssl-certfile", "c.pem"], "belong together"),
+        (["--ssl-self-signed", "--ssl-certfile", "c.pem"], "leave it out"),
+        (["--ssl-self-signed", "--share"], "https link of its own"),
+    ],
+)
+def test_certificates_by_halves_are_refused(argv: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(DemoConfig, "x", argv, {})

@@ -15,8 +15,16 @@ from pathlib import Path
 import pytest
 
 from antiphon import launcher
+from antiphon.demo.certificate import self_signed
 from antiphon.errors import ConfigError, LaunchError
-from antiphon.launcher import Child, Service, build_parser, plan, run_services
+from antiphon.launcher import (
+    Child,
+    Service,
+    build_parser,
+    plan,
+    run_services,
+    wait_until_ready,
+)
 
 # A server that answers 200 to everything; its first argument is the port.
 ANSWERS = """
@@ -261,6 +269,37 @@ def test_the_plan_hands_the_flags_on() -> None:
         "-m antiphon.web --host 0.0.0.0 --port 81 --server-url http://localhost:82 "
         "--model-path lm --device cpu --tokenizer-path tok --flow-path dec"
     )
+
+
+def test_flags_of_the_page_reach_the_page_alone() -> None:
+    given = ["--ssl-self-signed", "--mcp"]
+    server, page = plan(build_parser().parse_args(given))
+    assert page.command[-2:] == tuple(given)
+    assert not set(given) & set(server.command)
+    assert (server.url[:7], page.url) == ("http://", "https://localhost:8888")
+    _, page = plan(build_parser().parse_args(["--ssl-certfile", "c", "--ssl-keyfile", "k"]))
+    assert page.command[-4:] == ("--ssl-certfile", "c", "--ssl-keyfile", "k")
+    assert page.url.startswith("https://")
+
+
+def test_a_page_with_a_certificate_of_its_own_is_seen_to_be_ready(tmp_path: Path) -> None:
+    made = self_signed("localhost", tmp_path)
+    script = ANSWERS.replace("import http.server, sys", "import http.server, ssl, sys").replace(
+        'http.server.HTTPServer(("localhost", int(sys.argv[1])), Handler).serve_forever()',
+        'server = http.server.HTTPServer(("localhost", int(sys.argv[1])), Handler)\n'
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+        "context.load_cert_chain(sys.argv[2], sys.argv[3])\n"
+        "server.socket = context.wrap_socket(server.socket, server_side=True)\n"
+        "server.serve_forever()",
+    )
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    files = (str(made.certificate), str(made.key))
+    command = (sys.executable, "-c", script, str(port), *files)
+    service = Service("web page", command, f"https://localhost:{port}")
+    with Child(service, tmp_path / "log") as child:
+        assert wait_until_ready([child], threading.Event(), 30)
 
 
 @pytest.mark.parametrize("module", ["serve", "antiphon.web"])

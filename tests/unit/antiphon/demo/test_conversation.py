@@ -1,67 +1,121 @@
-"""The state of one tab: clips, stopping, clearing."""
+"""A conversation as the page shows it: items as bubbles, one question at a time."""
 
 import asyncio
-from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from antiphon.audio import read_audio
-from antiphon.demo.conversation import Conversation, Message, forget
+from antiphon.demo.conversation import BrowserTab, Conversation, Conversations, forget
+from antiphon.demo.labels import CHINESE_PHRASES, Phrases
 from antiphon.dialogue.session import Turn
+from antiphon.errors import AntiphonError
+from antiphon.realtime.conversation_store import ConversationItem, ConversationStore
+
+
+@pytest.fixture
+def store(tmp_path) -> ConversationStore:
+    return ConversationStore(tmp_path)
+
+
+@pytest.fixture
+def conversation(store) -> Conversation:
+    return Conversations(store).open(None)
 
 
 def loud(n: int = 800) -> np.ndarray:
     return np.full(n, 0.25, np.float32)
 
 
-def test_clips_are_kept_and_can_be_read_again(tmp_path):
-    conversation = Conversation(clip_root=tmp_path)
-    first = conversation.keep_clip(loud(), 16_000, "question")
-    second = conversation.keep_clip(3 * loud(), 22_050, "reply")
-    assert first["path"] != second["path"]
-    assert np.allclose(read_audio(first["path"], 16_000), 0.25, atol=1e-4)
-    assert np.allclose(read_audio(second["path"], 22_050), 0.75, atol=1e-4)
-    assert Path(first["path"]).is_relative_to(tmp_path)
+def test_clips_are_kept_and_can_be_read_again(conversation, tmp_path):
+    conversation.add_speech(loud(), 16_000)
+    conversation.add_reply("yes", 3 * loud(), 22_050, "completed", {})
+    (question,), (text, reply) = (each["content"] for each in conversation.bubbles(Phrases()))
+    assert text == "yes"
+    assert np.allclose(read_audio(question["path"], 16_000), 0.25, atol=1e-4)
+    assert np.allclose(read_audio(reply["path"], 22_050), 0.75, atol=1e-4)
+    assert Path(question["path"]).is_relative_to(tmp_path)
 
 
-def test_tabs_do_not_share_a_folder(tmp_path):
-    blank = Conversation(clip_root=tmp_path)
-    one, two = deepcopy(blank), deepcopy(blank)
-    path_one = Path(one.keep_clip(loud(), 16_000, "a")["path"])
-    path_two = Path(two.keep_clip(loud(), 16_000, "a")["path"])
-    assert path_one.parent != path_two.parent
-    assert one.session.id != two.session.id
-    forget(one)
-    assert not path_one.parent.exists()
-    assert path_two.exists()
+def test_the_same_id_is_the_same_conversation(store, conversation):
+    again = Conversations(store).open(conversation.id)
+    conversation.add_text("hello")
+    assert again.bubbles(Phrases()) == [{"role": "user", "content": ["hello"]}]
+    assert Conversations(store).open(None).id != conversation.id
 
 
-def test_clear_empties_everything(tmp_path):
-    conversation = Conversation(clip_root=tmp_path)
-    conversation.messages.append(Message(role="user", content=["hello"]))
+@pytest.mark.parametrize("name", ["../secret", "A" * 32, "0" * 31])
+def test_what_is_no_id_is_refused(store, name):
+    with pytest.raises(AntiphonError, match="conversation"):
+        Conversations(store).open(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ending"),
+    [
+        ({"status": "cut", "heard_ms": 2800}, "■ Interrupted after 2.8 s"),
+        ({"status": "cut"}, "■ Stopped"),
+        ({"status": "cancelled", "heard_ms": 80}, "■ Interrupted after 0.1 s"),
+        ({"status": "failed", "details": {"error": "the server is down"}}, "server is down"),
+        ({"status": "failed"}, "⚠ No answer"),
+    ],
+)
+def test_how_a_reply_ended_is_shown_where_it_was(conversation, changes, ending):
+    item = ConversationItem("item_1", "assistant", "speech", text="It is a")
+    conversation.stored.put(replace(item, **changes))
+    text, shown = conversation.bubbles(Phrases())[0]["content"]
+    assert text == "It is a"
+    assert ending in shown
+    assert conversation.bubbles(CHINESE_PHRASES)[0]["content"][1] != shown
+
+
+def test_what_was_cut_before_a_word_and_a_lost_clip_still_show(conversation, tmp_path):
+    silent = ConversationItem("item_1", "assistant", "speech", clip=tmp_path / "gone.wav")
+    conversation.stored.put(silent)
+    assert conversation.bubbles(Phrases())[0]["content"] == [Phrases().silent]
+
+
+def test_a_reply_under_way_is_a_draft(conversation):
+    conversation.add_text("hello")
+    exchange = conversation.begin_turn()
+    exchange.draft = ""
+    assert conversation.bubbles(Phrases())[-1]["content"] == ["…"]
+    exchange.draft = "It is"
+    assert conversation.bubbles(Phrases())[-1]["content"] == ["It is"]
+    conversation.end_turn()
+    assert len(conversation.bubbles(Phrases())) == 1
+
+
+def test_clear_empties_everything(conversation):
+    conversation.add_text("hello")
+    conversation.add_speech(loud(), 16_000)
     conversation.session.append(Turn("text", (1,), (2,)))
-    conversation.keep_clip(loud(), 16_000, "question")
+    clip = conversation.items[-1].clip
     conversation.clear()
-    assert conversation.messages == []
+    assert conversation.bubbles(Phrases()) == []
     assert conversation.session.turns == ()
-    assert list(tmp_path.iterdir()) == []
-    assert conversation.keep_clip(loud(), 16_000, "question")["path"]
+    assert not clip.exists()
+    conversation.add_speech(loud(), 16_000)
+    assert conversation.items[-1].clip.exists()
 
 
-def test_forgetting_a_tab_that_never_spoke_is_fine():
+def test_a_tab_that_is_gone_stops_its_turn(conversation):
     forget(None)
-    forget(Conversation())
+    forget(BrowserTab())
+    tab = BrowserTab(conversation.begin_turn())
+    forget(tab)
+    assert conversation.exchange.stopped.is_set()
 
 
-def test_settle_waits_for_the_turn():
+def test_settle_waits_for_the_turn(conversation):
     async def scenario() -> list[str]:
-        conversation, steps = Conversation(), []
-        stopped = conversation.begin_turn()
+        steps = []
+        exchange = conversation.begin_turn()
 
         async def turn() -> None:
-            await stopped.wait()
+            await exchange.stopped.wait()
             steps.append("ended")
             conversation.end_turn()
 
@@ -76,9 +130,8 @@ def test_settle_waits_for_the_turn():
     assert asyncio.run(scenario()) == ["ended", "settled"]
 
 
-def test_settle_gives_up_on_a_turn_that_hangs():
+def test_settle_gives_up_on_a_turn_that_hangs(conversation):
     async def scenario() -> None:
-        conversation = Conversation()
         conversation.begin_turn()
         await conversation.settle(0.01)
 

@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 
 from antiphon.audio import read_audio, write_wav
-from antiphon.demo.conversation import Conversation
+from antiphon.demo.conversation import BrowserTab, Conversation, Conversations, forget
 from antiphon.demo.handlers import Question, TurnHandler, View, until_stopped, wav_bytes
 from antiphon.demo.labels import Phrases
 from antiphon.dialogue.events import TextDelta
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.realtime.conversation_store import ConversationStore
 from tests.fake_pipeline import RATE, FakePipeline
 
 OPTIONS = TurnOptions(temperature=0.0, seed=3)
 
 
 @pytest.fixture
-def conversation(tmp_path):
-    return Conversation(clip_root=tmp_path)
+def conversation(tmp_path) -> Conversation:
+    return Conversations(ConversationStore(tmp_path)).open(None)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_typed_question_streams_text_and_sound(pipeline, conversation):
     views = ask(pipeline, conversation, Question(text="how are you"))
     texts = [view.messages[-1]["content"][0] for view in views]
     assert views[0].status.words == Phrases().thinking
-    assert conversation.messages[0] == {"role": "user", "content": ["how are you"]}
+    assert views[0].messages[0] == {"role": "user", "content": ["how are you"]}
     assert texts[-1] == "It is a fine answer"
     played = np.concatenate([samples(view.sound) for view in views if view.sound])
     expected = np.concatenate([pipeline.tone(i) for i in range(pipeline.n_chunks)])
@@ -56,7 +57,7 @@ def test_typed_question_streams_text_and_sound(pipeline, conversation):
     assert np.allclose(read_audio(last.clip, RATE), expected, atol=1e-4)
     assert last.tokens.text == [100, 101, 102]
     assert last.tokens.audio == list(range(200, 208))
-    assert last.tokens.timings is not None
+    assert last.tokens.timings["first_audio_ms"] == 50
     assert pipeline.options == [OPTIONS]
     assert not conversation.is_answering
 
@@ -69,7 +70,7 @@ def test_spoken_question_is_heard_at_16_khz_and_can_be_replayed(pipeline, conver
     turn = pipeline.asked[0]
     assert turn.sample_rate == 16_000
     assert len(turn.waveform) == 16_000
-    replay = conversation.messages[0]["content"][0]
+    replay = views[-1].messages[0]["content"][0]
     assert np.allclose(read_audio(replay["path"], 16_000), turn.waveform, atol=1e-4)
     assert views[-1].tokens.user == [11, 12, 13]
 
@@ -89,7 +90,7 @@ def test_second_turn_adds_to_the_first(pipeline, conversation):
 )
 def test_bad_audio_is_said_in_words(pipeline, conversation, tmp_path, content, words):
     ask(pipeline, conversation, Question(text="before"))
-    before = list(conversation.messages)
+    before = conversation.bubbles(Phrases())
     path = tmp_path / "bad.wav"
     if content is not None:
         path.write_bytes(content)
@@ -121,6 +122,7 @@ def test_failed_turn_keeps_history_and_gives_the_question_back(pipeline, convers
     assert last.give_back == Question(text="please fail")
     assert len(last.messages) == 4
     assert last.messages[3]["content"][0] == "Half an"
+    assert conversation.last_reply().status == "failed"
     assert ask(pipeline, conversation, Question(text="again"))[-1].status.mood == "done"
 
 
@@ -175,7 +177,31 @@ def test_closing_early_closes_the_pipeline(conversation):
     asyncio.run(scenario())
     assert pipeline.n_closed == 1
     assert not conversation.is_answering
-    assert conversation.messages[-1]["content"][-1] == "■ Stopped"
+    assert conversation.bubbles(Phrases())[-1]["content"][-1] == "■ Stopped"
+
+
+def test_a_tab_that_is_closed_ends_its_turn(conversation):
+    pipeline = FakePipeline(pace_s=0.01, n_chunks=500)
+
+    async def scenario() -> None:
+        tab = BrowserTab()
+        question = Question(text="count")
+        turns = TurnHandler(pipeline).answer(conversation, question, OPTIONS, Phrases(), tab)
+        async for step in turns:
+            if step.sound is not None:
+                forget(tab)
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+    assert pipeline.n_closed == 1
+    assert conversation.last_reply().status == "cut"
+
+
+def test_a_call_under_way_is_not_disturbed(pipeline, conversation):
+    conversation.session.begin_turn(lambda: None)
+    (only,) = ask(pipeline, conversation, Question(text="too early"))
+    assert only.status.words == Phrases().busy
+    assert only.give_back == Question(text="too early")
+    assert conversation.items == ()
 
 
 def test_until_stopped_does_not_wait_for_an_event_that_never_comes():

@@ -8,6 +8,8 @@ from antiphon.demo.labels import (
     CHINESE_PHRASES,
     STATIC_CHINESE,
     STATIC_ENGLISH,
+    TIMING_CHINESE,
+    TIMING_ENGLISH,
     Phrases,
     phrases_for,
 )
@@ -17,6 +19,7 @@ def test_both_languages_have_every_label():
     assert STATIC_ENGLISH.keys() == STATIC_CHINESE.keys()
     assert all(STATIC_ENGLISH.values())
     assert all(STATIC_CHINESE.values())
+    assert TIMING_ENGLISH.keys() == TIMING_CHINESE.keys()
 
 
 def test_every_phrase_is_translated():
@@ -24,7 +27,7 @@ def test_every_phrase_is_translated():
     assert same == []
 
 
-@pytest.mark.parametrize("name", ["first_sound", "speech", "forgotten"])
+@pytest.mark.parametrize("name", ["first_sound", "speech", "forgotten", "cut_at"])
 def test_phrases_take_the_same_values(name):
     values = {"seconds": 1.25, "count": 3}
     for phrases in (Phrases(), CHINESE_PHRASES):
@@ -43,3 +46,9 @@ def test_phrases_take_the_same_values(name):
 )
 def test_language_follows_the_browser(header, expected):
     assert phrases_for(header) == expected
+
+
+def test_what_was_chosen_on_the_page_wins():
+    assert phrases_for("zh-CN", "en") == Phrases()
+    assert phrases_for("en-US", "zh") == CHINESE_PHRASES
+    assert phrases_for("zh-CN", "klingon") == CHINESE_PHRASES

@@ -7,8 +7,8 @@ import urllib.request
 import pytest
 
 from antiphon.config import DemoConfig
+from antiphon.demo.layout import PageOptions
 from antiphon.demo.serving import running_page
-from antiphon.demo.ui import PageOptions
 from tests.fake_pipeline import FakePipeline
 
 

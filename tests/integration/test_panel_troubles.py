@@ -1,0 +1,207 @@
+"""The live call when something is in the way, in Chinese, on a phone, and for everybody."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.fake_realtime import FakeRealtime, running_fake
+from tests.integration.test_panel import answer
+from tests.page_driver import find_chromium, make_question, open_browser
+from tests.panel_driver import PanelDriver
+
+HISTORY = [
+    {
+        **{"id": "item_a", "role": "user", "kind": "speech", "text": "what is three plus four"},
+        **{"audio_ms": 1200, "status": "completed", "heard_ms": None, "has_clip": True},
+    },
+    {
+        **{"id": "item_b", "role": "assistant", "kind": "speech", "text": "It is seven."},
+        **{"audio_ms": 900, "status": "cut", "heard_ms": 640, "has_clip": True},
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FakeRealtime, str]]:
+    with running_fake() as (server, address):
+        yield server, address
+
+
+@pytest.fixture
+def fake(served) -> FakeRealtime:
+    served[0].reset()
+    return served[0]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[object]:
+    find_chromium()
+    microphone = make_question(tmp_path_factory.mktemp("mic"), "What is three plus four?")
+    with open_browser(microphone) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_panel(browser, served) -> Iterator[object]:
+    drivers = []
+
+    def start(**context: object) -> PanelDriver:
+        drivers.append(PanelDriver(browser, served[1], **{"locale": "en-US", **context}))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.close()
+
+
+def test_server_that_comes_back_finds_the_call_again(open_panel, fake):
+    panel = open_panel()
+    panel.start()
+    answer(fake, panel, seconds=6.0)
+    fake.kill()
+    panel.wait_for_state("reconnecting")
+    assert "restarts" in panel.wait_for_notice("lost")
+    panel.page.wait_for_timeout(1500)
+    fake.plan.history = HISTORY
+    fake.start()
+    begin = time.monotonic()
+    panel.wait_for_state("listening")
+    assert time.monotonic() - begin < 5.0
+    assert panel.page.locator(".notice[data-code=lost]").count() == 0
+    identity = panel.ask("conversationId()")
+    assert [query["conversation"] for query in fake.queries] == [identity, identity]
+    assert panel.page.locator(".item .text").all_inner_texts() == [
+        *("what is three plus four", "It is seven."),
+    ]
+    assert panel.ask("stats()")["framesSent"] > 0
+    answer(fake, panel, seconds=0.4)
+    panel.wait_for_state("listening")
+    assert panel.problems == []
+
+
+def test_server_that_is_not_there_yet(open_panel, fake):
+    panel = open_panel()
+    fake.kill()
+    panel.page.click("#call")
+    panel.wait_for_notice("unreachable")
+    assert panel.state() == "connecting"
+    fake.start()
+    panel.wait_for_state("listening", timeout_s=5)
+    panel.page.click("#call")
+    panel.wait_for_state("idle")
+
+
+def test_server_that_refuses(open_panel, fake):
+    panel = open_panel()
+    fake.plan.refuse = 1008
+    panel.page.click("#call")
+    assert "not today" in panel.wait_for_notice("refused")
+    panel.wait_for_state("error")
+    fake.plan.refuse = 1013
+    panel.page.click(".notice [data-action=retry]")
+    panel.wait_for_notice("full")
+    fake.plan.refuse = 0
+    panel.page.click(".notice [data-action=now]")
+    panel.wait_for_state("listening")
+
+
+def test_queue_failed_reply_and_error(open_panel, fake):
+    panel = open_panel()
+    fake.plan.queue = (3, None)
+    panel.page.click("#call")
+    panel.wait_for_state("queued")
+    assert panel.page.inner_text("#state") == "In the queue, place 3"
+    panel.page.get_by_text("Waiting for a free place").wait_for()
+    panel.wait_for_state("listening")
+    fake.plan_reply(fails="out of memory")
+    panel.type("hello")
+    assert "out of memory" in panel.wait_for_notice("reply_failed")
+    wrong = {"code": "invalid_value", "message": "no such voice"}
+    fake.do(fake.calls[0].send("error", error=wrong))
+    assert "no such voice" in panel.wait_for_notice("server_error")
+    panel.page.click(".notice[data-code=server_error] .dismiss")
+    assert panel.page.locator(".notice[data-code=server_error]").count() == 0
+    assert panel.state() == "listening"
+
+
+def test_no_microphone_and_one_that_is_pulled_out(open_panel, fake):
+    panel = open_panel()
+    panel.page.evaluate(
+        "() => { const media = navigator.mediaDevices; window.real = media.getUserMedia;"
+        " media.getUserMedia = async () => { throw new DOMException('none', 'NotFoundError') } }"
+    )
+    panel.page.click("#call")
+    panel.wait_for_notice("microphone_missing")
+    panel.wait_for_state("error")
+    panel.page.evaluate("() => { navigator.mediaDevices.getUserMedia = window.real }")
+    panel.page.click(".notice [data-action=retry]")
+    panel.wait_for_state("listening")
+    assert fake.queries
+
+
+def test_two_tabs(open_panel, fake):
+    panel = open_panel()
+    panel.start()
+    second = panel.open_tab()
+    second.wait_for_selector(".notice[data-code=taken]")
+    second.click(".notice [data-action=take]")
+    second.wait_for_selector(".panel[data-state=listening]")
+    assert "another tab" in panel.wait_for_notice("other_tab")
+    panel.wait_for_state("idle")
+    panel.page.wait_for_timeout(200)
+    assert len(fake.calls) == 1
+
+
+def test_reload_keeps_the_conversation(open_panel, fake):
+    panel = open_panel()
+    panel.start()
+    answer(fake, panel, seconds=0.3)
+    identity = panel.ask("conversationId()")
+    fake.plan.history = HISTORY
+    panel.page.reload()
+    panel.page.wait_for_selector(".item.assistant")
+    assert panel.ask("conversationId()") == identity
+    assert "stopped after 0.6 s" in panel.page.inner_text(".item.assistant")
+    panel.page.click("#renew")
+    panel.wait_until("antiphonCall.items().length === 0")
+    assert panel.ask("conversationId()") != identity
+
+
+def test_chinese(open_panel, fake):
+    panel = open_panel(locale="zh-CN")
+    assert panel.page.inner_text("#call") == "开始通话"
+    panel.start()
+    assert panel.page.inner_text("#state") == "正在聆听"
+    assert panel.page.get_attribute("#mute", "aria-label") == "麦克风静音"
+    panel.ask("configure({page_language: 'en'})")
+    assert panel.page.inner_text("#state") == "Listening"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_it(open_panel, fake, scheme):
+    panel = open_panel(color_scheme=scheme, reduced_motion="reduce")
+    panel.page.evaluate(f"() => document.body.classList.toggle('dark', '{scheme}' === 'dark')")
+    fake.plan.history = HISTORY
+    panel.start()
+    panel.page.click("#settings summary")
+    panel.page.locator("#mode-push-to-talk").check()
+    answer(fake, panel, seconds=8.0, pace=4.0)
+    fake.do(fake.calls[0].send("error", error={"message": "an error", "code": "x"}))
+    panel.wait_for_notice("server_error")
+    found = Axe().run(panel.page, context="#voice-panel")
+    serious = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious] == []
+
+
+def test_phone(open_panel, fake):
+    panel = open_panel(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    panel.start()
+    answer(fake, panel, seconds=3.0)
+    width = panel.page.evaluate("() => document.documentElement.scrollWidth")
+    assert width <= 390
+    for name in ("#call", "#mute", "#stop"):
+        box = panel.page.locator(name).bounding_box()
+        assert box["y"] + box["height"] <= 844, name
+        assert min(box["width"], box["height"]) >= 44, name
