@@ -38,6 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root", type=Path, help="with `all`: folder for data/, runs/ and the finished model/"
     )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="with `all`: tasks that may run at once (default: 1)"
+    )
     parser.add_argument("--no-eval", action="store_true", help="with `all`: leave out the end")
     parser.add_argument("--show", action="store_true", help="print the settings and do nothing")
     return parser
@@ -64,7 +67,7 @@ def train_all(options: argparse.Namespace) -> int:
             show(values, f"{name}.")
         return 0
     configure_logging()
-    train_whole_model(settings)
+    train_whole_model(settings, options.jobs)
     if options.no_eval:
         return 0
     from antiphon.evaluation.suite import main as evaluate

@@ -54,5 +54,9 @@ class LaunchError(AntiphonError):
     """A program that the demo runs could not be started, or ended."""
 
 
+class TrainingError(AntiphonError):
+    """A training task that ran in a process of its own failed."""
+
+
 class SoundDeviceError(AntiphonError):
     """A microphone or speaker that is missing, in use, or went away; or the library for them."""

@@ -1,7 +1,7 @@
 """Loads the decoder checkpoint and turns speech tokens into sound."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,12 +17,12 @@ from cosyvoice.hifigan.weight_norm import use_older_names
 from flow_inference.block_schedule import BlockSchedule, StreamOptions
 from flow_inference.crossfade import FrameClock
 from flow_inference.mel_stream import FlowWindow, MelStream
+from flow_inference.speakers import DEFAULT_VOICE, read_speakers
 from flow_inference.stream import DecoderStream, check_tokens
 from flow_inference.vocoder_stream import VocoderStream
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_VOICE = "default"
 CONFIG_NAME = "config.yaml"
 MAX_AT_ONCE = 375
 """Tokens (30 s) up to which `decode` takes a single block; its cost grows with their square."""
@@ -38,6 +38,7 @@ class AudioDecoder:
         sample_rate: Samples a second.
         device: Where the weights are.
         solving: How the flow is solved.
+        speakers: Speaker vector (D,) of each voice, the usual one first; None for one of zeros.
     """
 
     def __init__(
@@ -47,18 +48,24 @@ class AudioDecoder:
         sample_rate: int,
         device: str = "cpu",
         solving: Solving | None = None,
+        speakers: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.flow = flow.to(device).eval().requires_grad_(False)
         self.hift = hift.to(device).eval().requires_grad_(False)
         self.sample_rate, self.device = sample_rate, device
         self.solving = solving or Solving()
         self.clock = FrameClock(flow.input_frame_rate, sample_rate, hift.hop_length)
+        size = flow.spk_embed_affine_layer.in_features
+        self._speakers = {
+            name: vector.to(device)[None]
+            for name, vector in (speakers or {DEFAULT_VOICE: torch.zeros(size)}).items()
+        }
 
     @classmethod
     def from_pretrained(
         cls, name_or_folder: str | Path, device: str = "cpu", solving: Solving | None = None
     ) -> "AudioDecoder":
-        """Load config.yaml, flow.pt and hift.pt from a folder or a hub name.
+        """Load config.yaml, flow.pt, hift.pt and perhaps voices from a folder or a hub name.
 
         Args:
             name_or_folder: Where the checkpoint is.
@@ -77,7 +84,9 @@ class AudioDecoder:
         _load(parts.flow, folder / "flow.pt")
         _load(parts.hift, folder / "hift.pt")
         parts.hift.remove_weight_norm()
-        return cls(parts.flow, parts.hift, parts.sample_rate, device, solving or parts.solving)
+        speakers = read_speakers(folder, parts.flow.spk_embed_affine_layer.in_features)
+        solved = solving or parts.solving
+        return cls(parts.flow, parts.hift, parts.sample_rate, device, solved, speakers)
 
     @property
     def codebook_size(self) -> int:
@@ -86,8 +95,8 @@ class AudioDecoder:
 
     @property
     def voices(self) -> tuple[str, ...]:
-        """Voices to choose from."""
-        return (DEFAULT_VOICE,)
+        """Voices to choose from, the usual one first."""
+        return tuple(self._speakers)
 
     def decode(
         self, tokens: Sequence[int] | Tensor, voice: str | None = None, seed: int = 0
@@ -140,10 +149,10 @@ class AudioDecoder:
 
     def _embedding(self, voice: str | None) -> Tensor:
         """Speaker vector (1, D) of a voice."""
-        if voice not in (None, *self.voices):
+        name = self.voices[0] if voice is None else voice
+        if name not in self._speakers:
             raise ConfigError(f"no voice {voice!r}; expected one of: {', '.join(self.voices)}")
-        size = self.flow.spk_embed_affine_layer.in_features
-        return torch.zeros(1, size, device=self.device)
+        return self._speakers[name]
 
 
 def _load(module: nn.Module, path: Path) -> None:

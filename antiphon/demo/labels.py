@@ -1,5 +1,4 @@
 """The words of the page in English and Chinese; nothing else."""
-# ruff: noqa: RUF001 - Chinese punctuation is meant
 
 from dataclasses import dataclass
 

@@ -5,7 +5,7 @@ never heard our decoder.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from antiphon.training.grammar import (
     normalise,
     number_words,
 )
-from antiphon.training.pronunciation import sphinx_model_folder
+from antiphon.training.pronunciation import own_pronunciations, sphinx_model_folder
 
 SAMPLE_RATE = 16_000
 PADDING_S = 0.2
@@ -72,10 +72,19 @@ def answer_grammar(skill: str) -> str:
     return "\n".join(["#JSGF V1.0;", f"grammar {skill};", *lines, start])
 
 
-class Judge:
-    """Transcribes spoken answers of the domain."""
+def small_grammars() -> dict[str, str]:
+    """Write the grammars of the small domain by skill."""
+    return {skill: answer_grammar(skill) for skill in ANSWERS}
 
-    def __init__(self) -> None:
+
+class Judge:
+    """Transcribes spoken answers of a domain.
+
+    Args:
+        grammars: A grammar (JSGF) for each kind of answer; None for the small domain's.
+    """
+
+    def __init__(self, grammars: Mapping[str, str] | None = None) -> None:
         model = sphinx_model_folder()
         import pocketsphinx
 
@@ -88,11 +97,17 @@ class Judge:
             wbeam=WORD_BEAM,
         )
         self.decoder = pocketsphinx.Decoder(settings)
-        for word, pronunciation in lexicon.PRONUNCIATIONS.items():
+        for word, *phones in own_pronunciations():
             if self.decoder.lookup_word(word) is None:
-                self.decoder.add_word(word, pronunciation, False)
-        for skill in ANSWERS:
-            self.decoder.add_jsgf_string(skill, answer_grammar(skill))
+                self.decoder.add_word(word, " ".join(phones), False)
+        self.grammars = dict(small_grammars() if grammars is None else grammars)
+        for skill, text in self.grammars.items():
+            self.decoder.add_jsgf_string(skill, text)
+
+    def expect(self, skill: str, grammar: str) -> None:
+        """Listen for another grammar (JSGF) in answers of `skill` from now on."""
+        self.grammars[skill] = grammar
+        self.decoder.add_jsgf_string(skill, grammar)
 
     def transcribe(self, waveform: npt.NDArray[np.float32], sample_rate: int, skill: str) -> str:
         """Write down an answer of `skill`, (n_samples,) audio; empty when nothing fits.

@@ -10,20 +10,16 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from antiphon.assembly import ModelChoice, load_parts, open_pipeline
-from antiphon.audio import write_wav
-from antiphon.dialogue.events import AudioChunk, TurnDone, TurnFailed, UserTokens
-from antiphon.dialogue.session import Session, UserTurn
-from antiphon.dialogue.turn_pipeline import TurnOptions, TurnPipeline
-from antiphon.errors import AntiphonError
+from antiphon.assembly import ModelChoice, choose_paths, load_parts, open_pipeline
+from antiphon.evaluation.asking import Heard, ask, keep
+from antiphon.evaluation.full_suite import run_full
 from antiphon.evaluation.judge import Judge
 from antiphon.evaluation.questions import GROUPS, Question, draw_questions
 from antiphon.evaluation.report import (
@@ -35,9 +31,10 @@ from antiphon.evaluation.report import (
 )
 from antiphon.evaluation.transcriber import CodeTranscriber
 from antiphon.logs import configure_logging
-from antiphon.models.base import Waveform
 from antiphon.models.registry import ModelBundle
+from antiphon.training.domain.table import FULL, SMALL, find_domain
 from antiphon.training.grammar import normalise
+from antiphon.training.lm_export import read_domain
 from antiphon.training.recogniser import edit_distance, labels_to_text, text_to_labels
 from antiphon.training.synthesis import SAMPLE_RATE, require_synthesisers, say
 from antiphon.training.voices import ANSWER_VOICE
@@ -45,24 +42,34 @@ from antiphon.training.voices import ANSWER_VOICE
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Heard:
-    """A whole reply: its last event, its sound (n_samples,) and the question's speech tokens."""
-
-    done: TurnDone
-    waveform: Waveform
-    codes: tuple[int, ...]
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of `antiphon eval`."""
     parser = argparse.ArgumentParser(prog="antiphon eval", description=__doc__, allow_abbrev=False)
     parser.add_argument("model", help="embedded, or a folder with lm/, tokenizer/ and decoder/")
     parser.add_argument(
-        "--n-reserved", type=int, default=200, help="questions in voices never trained on"
+        "--domain",
+        choices=(SMALL, FULL),
+        help="what is asked (default: what the model says it was taught)",
     )
     parser.add_argument(
-        "--n-training", type=int, default=105, help="questions in voices heard in training"
+        "--n-reserved",
+        type=int,
+        default=200,
+        help="small domain: questions in voices never trained on",
+    )
+    parser.add_argument(
+        "--n-training",
+        type=int,
+        default=105,
+        help="small domain: questions in voices heard in training",
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="full domain: factor on the 700 questions"
+    )
+    parser.add_argument(
+        "--recordings",
+        type=Path,
+        help="full domain: folder of recordings to send through the tokens and back",
     )
     parser.add_argument(
         "--judge-every", type=int, default=1, help="judge the sound of every n-th reply"
@@ -74,25 +81,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep-audio", type=Path, help="folder for the questions and replies as wav"
     )
     return parser
-
-
-async def ask(pipeline: TurnPipeline, waveform: Waveform) -> Heard:
-    """Ask one spoken question in a conversation of its own, greedily."""
-    sound: list[Waveform] = [np.zeros(0, np.float32)]
-    codes: tuple[int, ...] = ()
-    options = TurnOptions(temperature=0.0, seed=0, max_new_tokens=400)
-    turn = UserTurn(waveform=waveform, sample_rate=SAMPLE_RATE)
-    async with aclosing(pipeline.respond(Session(), turn, options)) as events:
-        async for event in events:
-            if isinstance(event, UserTokens):
-                codes = event.speech_tokens
-            elif isinstance(event, AudioChunk):
-                sound.append(event.waveform)
-            elif isinstance(event, TurnFailed):
-                raise AntiphonError(event.message)
-            elif isinstance(event, TurnDone):
-                return Heard(event, np.concatenate(sound), codes)
-    raise AntiphonError("the reply broke off")
 
 
 class Examiner:
@@ -140,14 +128,6 @@ class Examiner:
             rtf=heard.done.rtf,
             audio_s=heard.done.audio_s,
         )
-
-
-def keep(folder: Path, number: int, clip: Waveform, heard: Heard, sample_rate: int) -> None:
-    """Write a question and its reply as wav files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_wav(folder / f"{number:03d}-question.wav", clip, SAMPLE_RATE)
-    if len(heard.waveform):
-        write_wav(folder / f"{number:03d}-reply.wav", heard.waveform, sample_rate)
 
 
 async def run(options: argparse.Namespace) -> list[AnswerRecord]:
@@ -202,6 +182,12 @@ def main(argv: Sequence[str]) -> int:
     require_synthesisers()
     if options.threads > 0:
         torch.set_num_threads(options.threads)
+    name = options.domain or read_domain(
+        Path(choose_paths(ModelChoice(model=options.model)).language_model)
+    )
+    if find_domain(name).name == FULL:
+        sys.stdout.write(asyncio.run(run_full(options)))
+        return 0
     records = asyncio.run(run(options))
     sys.stdout.write(write_report(records, options))
     return 0

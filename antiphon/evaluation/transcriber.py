@@ -7,13 +7,13 @@ from torch import Tensor
 
 from antiphon.checkpoints import load_safetensors
 from antiphon.errors import CheckpointError
-from antiphon.training.recogniser import CodeRecogniser
+from antiphon.training.recogniser import CodeRecogniser, alphabet_of
 
 FILE_NAME = "recogniser.safetensors"
 
 
 class CodeTranscriber:
-    """Transcribes speech tokens.
+    """Transcribes speech tokens; Mandarin comes as syllables with tone numbers.
 
     Args:
         folder: The speech tokenizer's folder; holds `recogniser.safetensors`.
@@ -27,10 +27,14 @@ class CodeTranscriber:
                 f"{path} is missing: only the embedded tokenizer has a recogniser"
             )
         self.codebook = codebook.float()
-        self.model = CodeRecogniser(codebook.shape[1]).eval()
-        self.model.load_state_dict({k: v.float() for k, v in load_safetensors(path).items()})
+        weights = {key: value.float() for key, value in load_safetensors(path).items()}
+        self.alphabet = alphabet_of(len(weights["head.bias"]))
+        self.model = CodeRecogniser(codebook.shape[1], self.alphabet).eval()
+        self.model.load_state_dict(weights)
 
     def transcribe(self, codes: Tensor) -> str:
         """Write down (T,) speech tokens, greedily."""
+        if not len(codes):
+            return ""
         mask = torch.ones(1, len(codes), dtype=torch.bool)
         return self.model.transcribe(self.codebook[codes][None], mask)[0]

@@ -1,9 +1,13 @@
-"""Makes clean synthetic speech less clean: noise, level, band limit, clipping, echo, silence."""
+"""Makes clean synthetic speech less clean: noise, level, band limit, clipping, echo, silence.
+
+The wide set adds a telephone's codec, lost packets and other speeds.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 from scipy import fft
 
 Float32 = npt.NDArray[np.float32]
@@ -68,6 +72,30 @@ def clip(waveform: Float32, rng: np.random.Generator) -> Float32:
     return np.clip(waveform, -limit, limit)
 
 
+def codec(waveform: Float32, rng: np.random.Generator) -> Float32:
+    """Code as telephones do: logarithmic steps (mu-law) of five to eight bits."""
+    n_steps = 2.0 ** rng.integers(5, 9) / 2
+    loudest = np.abs(waveform).max() + 1e-9
+    pressed = np.sign(waveform) * np.log1p(255 * np.abs(waveform) / loudest) / np.log(256)
+    rounded = np.round(pressed * n_steps) / n_steps
+    out = np.sign(rounded) * (256 ** np.abs(rounded) - 1) / 255 * loudest
+    return out.astype(np.float32)
+
+
+def lose_packets(waveform: Float32, rng: np.random.Generator) -> Float32:
+    """Silence some stretches of 20 ms, as a bad line does."""
+    size = SAMPLE_RATE // 50
+    lost = rng.uniform(size=-(-len(waveform) // size)) < rng.uniform(0.01, 0.06)
+    lost[len(lost) // 2] = True
+    return np.where(np.repeat(lost, size)[: len(waveform)], np.float32(0), waveform)
+
+
+def change_speed(waveform: Float32, rng: np.random.Generator) -> Float32:
+    """Play up to 12 % faster or slower: rate, pitch and formants together."""
+    rate = SAMPLE_RATE * rng.uniform(0.88, 1.12)
+    return soxr.resample(waveform, rate, SAMPLE_RATE, quality="LQ").astype(np.float32)
+
+
 EFFECTS: tuple[tuple[float, Callable[[Float32, np.random.Generator], Float32]], ...] = (
     (0.35, tilt),
     (0.25, echo),
@@ -77,20 +105,29 @@ EFFECTS: tuple[tuple[float, Callable[[Float32, np.random.Generator], Float32]], 
 )
 
 
-def augment(waveform: Float32, rng: np.random.Generator, strength: float = 1.0) -> Float32:
+WIDE_EFFECTS = (*EFFECTS, (0.15, codec), (0.06, lose_packets))
+WIDE_SPEED = 0.3
+
+
+def augment(
+    waveform: Float32, rng: np.random.Generator, strength: float = 1.0, is_wide: bool = False
+) -> Float32:
     """Put speech into a random acoustic situation.
 
     Args:
         waveform: (n_samples,) float32 at 16 kHz.
         rng: Source of randomness.
         strength: Factor on the probability of each effect; 0 changes level and silence only.
+        is_wide: Whether the wide set is used: for a model that people's own voices have to reach.
 
     Returns:
-        (n_samples + silence,) float32.
+        (n_samples + silence,) float32; the wide set may make speech shorter or longer too.
     """
+    if is_wide and rng.uniform() < WIDE_SPEED * strength:
+        waveform = change_speed(waveform, rng)
     lead, tail = rng.uniform(0, 0.35, size=2) * SAMPLE_RATE
     out = np.pad(waveform, (int(lead), int(tail)))
-    for probability, effect in EFFECTS:
+    for probability, effect in WIDE_EFFECTS if is_wide else EFFECTS:
         if rng.uniform() < probability * strength:
             out = effect(out, rng)
     gain = 10 ** (rng.uniform(-14, 3) / 20)

@@ -11,7 +11,6 @@ from antiphon.training.pronunciation import N_PHONES
 from antiphon.training.recogniser import STEPS_PER_TOKEN
 
 FRAMES_PER_TOKEN = 8
-PHONE_BLANK = N_PHONES
 
 
 class LocalHead(nn.Module):
@@ -32,26 +31,32 @@ class LocalHead(nn.Module):
 
 
 class PhoneHead(LocalHead):
-    """Four CTC steps of phones for each token."""
+    """Four CTC steps of phones for each token; the last class is the blank."""
 
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, STEPS_PER_TOKEN * (N_PHONES + 1))
+    def __init__(self, d_model: int, n_phones: int = N_PHONES) -> None:
+        super().__init__(d_model, STEPS_PER_TOKEN * (n_phones + 1))
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Turn (B, T, D) states into log probabilities (B, 4T, N_PHONES + 1)."""
-        logits = super().forward(hidden, mask).unflatten(-1, (STEPS_PER_TOKEN, N_PHONES + 1))
+        """Turn (B, T, D) states into log probabilities (B, 4T, n_phones + 1)."""
+        logits = super().forward(hidden, mask).unflatten(-1, (STEPS_PER_TOKEN, -1))
         return logits.flatten(1, 2).float().log_softmax(-1)
 
 
 class MelHead(LocalHead):
-    """Eight frames of log mel for each token."""
+    """Eight frames of log mel for each token.
 
-    def __init__(self, d_model: int, n_mels: int) -> None:
+    With several voices it is told which one speaks, so that codes need not hold that.
+    """
+
+    def __init__(self, d_model: int, n_mels: int, n_voices: int = 1) -> None:
         super().__init__(d_model, FRAMES_PER_TOKEN * n_mels)
         self.n_mels = n_mels
+        self.voices = nn.Embedding(n_voices, d_model) if n_voices > 1 else None
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Turn (B, T, D) states into log mel (B, n_mels, 8T)."""
+    def forward(self, hidden: Tensor, mask: Tensor, voice: Tensor | None = None) -> Tensor:
+        """Turn (B, T, D) states into log mel (B, n_mels, 8T); voice (B,) is who speaks."""
+        if self.voices is not None and voice is not None:
+            hidden = hidden + self.voices(voice)[:, None]
         frames = super().forward(hidden, mask).unflatten(-1, (FRAMES_PER_TOKEN, self.n_mels))
         return frames.flatten(1, 2).transpose(1, 2).float()
 

@@ -1,7 +1,9 @@
 """Turns the speech corpus into speech tokens with a trained tokenizer, in several processes."""
 
 import logging
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -11,13 +13,15 @@ import torch
 
 from antiphon.training.augment import augment
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
-from antiphon.training.tokenizer_task import collate
+from antiphon.training.tokenizer_data import Batch, collate
 from speech_tokenizer import SpeechTokenizer
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
 
 logger = logging.getLogger(__name__)
 
 BATCH = 48
+DEVICE_BATCH = 192
+Float32 = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int16]
 
 
@@ -29,14 +33,18 @@ class EncodeTaskConfig:
         data: Folder of the speech corpus; codes.bin and codes.jsonl go there too.
         tokenizer: Folder of the trained speech tokenizer.
         augmented_share: Share of the questions that are heard through an augmentation.
-        n_workers: Processes, one thread each.
+        is_wide: Whether the wide set of effects is used.
+        n_workers: Processes, one thread each; threads where the device is no processor.
+        device: Torch device of the tokenizer.
         seed: Seed of the augmentation.
     """
 
     data: str = "data/speech"
     tokenizer: str = "resources/embedded/tokenizer"
     augmented_share: float = 0.4
+    is_wide: bool = False
     n_workers: int = 2
+    device: str = "cpu"
     seed: int = 2
 
 
@@ -46,9 +54,28 @@ def encode_batch(
 ) -> list[Codes]:
     """Encode waveforms of up to 30 s at 16 kHz; one array of codes each."""
     batch = collate(waveforms, encoder.config.num_mel_bins, [])
-    output = encoder(batch.features, batch.mask)
-    rows = zip(output.quantized_token_ids, output.token_mask, strict=True)
+    return encode_collated(encoder, batch)
+
+
+@torch.inference_mode()
+def encode_collated(encoder: WhisperVQEncoder, batch: Batch) -> list[Codes]:
+    """Encode a batch on the encoder's device; one array of codes each."""
+    device = encoder.codebook.weight.device
+    output = encoder(batch.features.to(device), batch.mask.to(device))
+    rows = zip(output.quantized_token_ids.cpu(), output.token_mask.cpu(), strict=True)
     return [ids[mask].numpy().astype(np.int16) for ids, mask in rows]
+
+
+def hear(config: EncodeTaskConfig, corpus: SpeechCorpus, records: list[Record]) -> list[Float32]:
+    """Read utterances; some of the questions as they sound somewhere."""
+    rng = np.random.default_rng([config.seed, records[0].start])
+    waveforms = []
+    for record in records:
+        waveform = corpus.waveform(record)
+        if record.role == "question" and rng.uniform() < config.augmented_share:
+            waveform = augment(waveform, rng, is_wide=config.is_wide)
+        waveforms.append(waveform)
+    return waveforms
 
 
 def _encode_chunk(job: tuple[EncodeTaskConfig, list[Record]]) -> list[tuple[str, Codes]]:
@@ -57,18 +84,10 @@ def _encode_chunk(job: tuple[EncodeTaskConfig, list[Record]]) -> list[tuple[str,
     torch.set_num_threads(1)
     encoder = SpeechTokenizer.from_pretrained(config.tokenizer).model
     corpus = SpeechCorpus(config.data)
-    rng = np.random.default_rng([config.seed, records[0].start])
     found = []
     for first in range(0, len(records), BATCH):
         chosen = records[first : first + BATCH]
-        waveforms = [corpus.waveform(record) for record in chosen]
-        heard = [
-            augment(w, rng)
-            if r.role == "question" and rng.uniform() < config.augmented_share
-            else w
-            for r, w in zip(chosen, waveforms, strict=True)
-        ]
-        codes = encode_batch(encoder, heard)
+        codes = encode_batch(encoder, hear(config, corpus, chosen))
         found += [(record.id, row) for record, row in zip(chosen, codes, strict=True)]
     return found
 
@@ -87,9 +106,36 @@ def encode_corpus(config: EncodeTaskConfig) -> None:
     done = store.load()
     records = [r for r in SpeechCorpus(config.data).records if r.id not in done]
     logger.info("%d utterances to encode, %d are done", len(records), len(done))
+    if torch.device(config.device).type != "cpu":
+        encode_on_device(config, store, records)
+        return
     with get_context("spawn").Pool(config.n_workers) as pool:
         n_done = 0
         for found in pool.imap_unordered(_encode_chunk, _jobs(config, records)):
             store.append(found)
             n_done += len(found)
             logger.info("%d of %d utterances encoded", n_done, len(records))
+
+
+def encode_on_device(config: EncodeTaskConfig, store: CodeStore, records: list[Record]) -> None:
+    """Encode on one accelerator; threads read and change the sound of the next batches."""
+    encoder = SpeechTokenizer.from_pretrained(config.tokenizer, device=config.device).model
+    corpus = SpeechCorpus(config.data)
+    ordered = sorted(records, key=lambda record: record.n)
+    jobs = [ordered[first : first + DEVICE_BATCH] for first in range(0, len(ordered), DEVICE_BATCH)]
+
+    def prepare(chosen: list[Record]) -> Batch:
+        return collate(hear(config, corpus, chosen), encoder.config.num_mel_bins, [])
+
+    n_done = 0
+    with ThreadPoolExecutor(config.n_workers) as pool:
+        waiting = deque(pool.submit(prepare, job) for job in jobs[: 2 * config.n_workers])
+        for number, job in enumerate(jobs):
+            codes = encode_collated(encoder, waiting.popleft().result())
+            following = number + 2 * config.n_workers
+            if following < len(jobs):
+                waiting.append(pool.submit(prepare, jobs[following]))
+            store.append((record.id, row) for record, row in zip(job, codes, strict=True))
+            n_done += len(job)
+            if number % 20 == 0:
+                logger.info("%d of %d utterances encoded", n_done, len(records))

@@ -16,7 +16,10 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Record:
-    """One utterance of the corpus; `start` and `n` count samples of audio.bin."""
+    """One utterance of the corpus; `start` and `n` count samples of audio.bin.
+
+    The rest is as in corpus_plan.Utterance; what an older corpus lacks has the usual value.
+    """
 
     id: str
     text: str
@@ -27,6 +30,10 @@ class Record:
     start: int
     n: int
     answer: str = ""
+    language: str = "en"
+    pace: float = 1.0
+    output: str = ""
+    context: str = ""
 
 
 class SpeechCorpus:

@@ -1,4 +1,4 @@
-"""Speech tokens of one voice with the mels they stand for, cached on disk and cut into batches."""
+"""Speech tokens with the mels they stand for in one voice or several, cached, cut into batches."""
 
 import logging
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from antiphon.errors import ConfigError
 from antiphon.training.data import SAMPLE_RATE as CORPUS_RATE
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
 from antiphon.training.decoder_config import N_MELS, SAMPLE_RATE, SPEAKER_DIM
+from antiphon.training.prefetch import map_ahead
+from flow_inference.speakers import DEFAULT_VOICE, orthogonal_speakers
 from matcha.utils.audio import mel_spectrogram
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class FlowStore:
         self.token_bounds = np.load(folder / "token_bounds.npy")  # (utterances + 1,)
         self.frame_bounds = np.load(folder / "frame_bounds.npy")  # (utterances + 1,)
         self.mean = torch.from_numpy(np.load(folder / "mean.npy"))  # (80,) of the mel
+        self.voices = np.load(folder / "voices.npy")  # (utterances,) int64
+        self.speakers = torch.from_numpy(np.load(folder / "speakers.npy"))  # (voices, SPEAKER_DIM)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -89,7 +93,7 @@ class FlowStore:
             "speech_token_len": torch.full((len(cuts),), n_tokens),
             "speech_feat": torch.from_numpy(np.stack([self.cut_mel(cut) for cut in cuts])),
             "speech_feat_len": torch.full((len(cuts),), mel_frames(n_tokens)),
-            "embedding": torch.zeros(len(cuts), SPEAKER_DIM),
+            "embedding": self.speakers[[int(self.voices[cut.utterance]) for cut in cuts]],
         }
 
     def draw_cuts(
@@ -117,6 +121,42 @@ class FlowStore:
         return cuts
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Tokens (T,) and the utterance whose mel they shall give, in the voice of that number."""
+
+    tokens: npt.NDArray[np.int64]
+    record: Record
+    voice: int
+
+
+@dataclass(frozen=True)
+class FlowSource:
+    """What a decoder is trained on.
+
+    Attributes:
+        data: Folder of the corpus and its codes.
+        voice: The synthesiser's voice, of a corpus with one output voice.
+        output_voices: The output voices, of a corpus with several; `voice` does not count then.
+        limit: Most utterances of a voice.
+        vocab_size: Number of speech tokens.
+        n_workers: Processes that analyse; 0 does it in this one.
+    """
+
+    data: str
+    voice: str
+    output_voices: tuple[str, ...]
+    limit: int
+    vocab_size: int
+    n_workers: int = 0
+
+    def speakers(self) -> dict[str, Tensor]:
+        """Speaker vector (SPEAKER_DIM,) of each voice, zeros for a single one."""
+        if not self.output_voices:
+            return {DEFAULT_VOICE: torch.zeros(SPEAKER_DIM)}
+        return orthogonal_speakers(self.output_voices, SPEAKER_DIM)
+
+
 def choose_records(
     corpus: SpeechCorpus, codes: dict[str, npt.NDArray[np.int16]], voice: str, limit: int
 ) -> list[Record]:
@@ -135,32 +175,72 @@ def choose_records(
     return records
 
 
-def build_flow_store(
-    data: str | Path, voice: str, limit: int, vocab_size: int, folder: Path
-) -> FlowStore:
-    """Prepare the answers of one voice, or open what an earlier call prepared.
+def pairs_of_voices(
+    corpus: SpeechCorpus, codes: dict[str, npt.NDArray[np.int16]], source: FlowSource
+) -> list[Pair]:
+    """Pair the answers of each output voice with their own tokens and with the usual voice's.
+
+    The language model speaks with the usual voice's tokens, whatever voice they are to be heard
+    in; where a text lasts equally long in both, the one's tokens stand for the other's mel.
 
     Raises:
-        ConfigError: If the corpus has no answers with tokens in this voice, or tokens do not fit.
+        ConfigError: If a voice has no answers with tokens.
     """
-    if (folder / "frame_bounds.npy").exists():
+    pairs: list[Pair] = []
+    for number, voice in enumerate(source.output_voices):
+        spoken = [r for r in corpus.select(None) if r.output == voice]
+        records = [r for r in spoken if len(codes.get(r.id, ())) > 1][: source.limit]
+        if not records:
+            raise ConfigError(
+                f"the corpus has {len(spoken)} answers in the output voice {voice}, none with "
+                "speech tokens; check `output_voices` or run `antiphon train codes` first"
+            )
+        for record in records:
+            own = codes[record.id].astype(np.int64)
+            pairs.append(Pair(own, record, number))
+            usual = codes.get(record.id.partition(".")[0], own).astype(np.int64)
+            n_common = min(len(own), len(usual))
+            if record.role == "voice" and abs(len(own) - len(usual)) <= 1 < n_common:
+                pairs.append(Pair(usual[:n_common], record, number))
+    rng = np.random.default_rng(0)
+    return [pairs[place] for place in rng.permutation(len(pairs))]
+
+
+def pair_mel(job: tuple[npt.NDArray[np.float32], int]) -> npt.NDArray[np.float16]:
+    """Analyse a waveform at the corpus's rate for its number of tokens."""
+    waveform, n_tokens = job
+    return token_mel(resample(waveform, CORPUS_RATE, SAMPLE_RATE), n_tokens)
+
+
+def build_flow_store(source: FlowSource, folder: Path) -> FlowStore:
+    """Prepare the answers to learn from, or open what an earlier call prepared.
+
+    Raises:
+        ConfigError: If the corpus has no answers with tokens in a voice, or tokens do not fit.
+    """
+    if all((folder / f"{name}.npy").exists() for name in ("voices", "frame_bounds")):
         return FlowStore(folder)
-    corpus, codes = SpeechCorpus(data), CodeStore(data).load()
-    records = choose_records(corpus, codes, voice, limit)
-    kept = [codes[record.id].astype(np.int64) for record in records]
-    largest = max(int(tokens.max()) for tokens in kept)
-    if largest >= vocab_size:
-        raise ConfigError(f"speech tokens go up to {largest}, but vocab_size is {vocab_size}")
-    mels = [
-        token_mel(resample(corpus.waveform(record), CORPUS_RATE, SAMPLE_RATE), len(tokens))
-        for record, tokens in zip(records, kept, strict=True)
-    ]
+    corpus, codes = SpeechCorpus(source.data), CodeStore(source.data).load()
+    if source.output_voices:
+        pairs = pairs_of_voices(corpus, codes, source)
+    else:
+        chosen = choose_records(corpus, codes, source.voice, source.limit)
+        pairs = [Pair(codes[record.id].astype(np.int64), record, 0) for record in chosen]
+    largest = max(int(pair.tokens.max()) for pair in pairs)
+    if largest >= source.vocab_size:
+        raise ConfigError(
+            f"speech tokens go up to {largest}, but vocab_size is {source.vocab_size}"
+        )
+    jobs = ((corpus.waveform(pair.record), len(pair.tokens)) for pair in pairs)
+    mels = list(map_ahead(pair_mel, jobs, source.n_workers))
     folder.mkdir(parents=True, exist_ok=True)
     mel = np.concatenate(mels)
-    np.save(folder / "codes.npy", np.concatenate(kept))
+    np.save(folder / "codes.npy", np.concatenate([pair.tokens for pair in pairs]))
     np.save(folder / "mel.npy", mel)
     np.save(folder / "mean.npy", mel.mean(0, dtype=np.float64).astype(np.float32))
-    np.save(folder / "token_bounds.npy", np.cumsum([0, *map(len, kept)]))
+    np.save(folder / "voices.npy", np.array([pair.voice for pair in pairs]))
+    np.save(folder / "speakers.npy", torch.stack(list(source.speakers().values())).numpy())
+    np.save(folder / "token_bounds.npy", np.cumsum([0, *(len(pair.tokens) for pair in pairs)]))
     np.save(folder / "frame_bounds.npy", np.cumsum([0, *map(len, mels)]))
-    logger.info("%d utterances, %.1f minutes", len(kept), len(mel) * HOP / SAMPLE_RATE / 60)
+    logger.info("%d utterances, %.1f minutes", len(pairs), len(mel) * HOP / SAMPLE_RATE / 60)
     return FlowStore(folder)

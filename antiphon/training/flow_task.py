@@ -1,4 +1,4 @@
-"""Trains the decoder from speech tokens to mel on one voice.
+"""Trains the decoder from speech tokens to mel on one voice, or on several told apart by vectors.
 
 Cuts of utterances are learned with and without a prompt, since streaming continues a left context.
 Knows no vocoder but for its sizes, which go into the same config.yaml.
@@ -21,13 +21,14 @@ from antiphon.training.decoder_config import (
     render_vocoder,
     write_config,
 )
-from antiphon.training.flow_data import Cut, FlowStore, build_flow_store
+from antiphon.training.flow_data import Cut, FlowSource, build_flow_store
 from antiphon.training.loop import atomic_save
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.task_config import load_task_config
 from antiphon.training.vocoder_task import VocoderTaskConfig, vocoder_arguments
 from cosyvoice.config import load_decoder_config
 from cosyvoice.flow.flow import MaskedDiffWithXvec, PromptSampling
+from flow_inference.speakers import write_speakers
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ class FlowTaskConfig(TaskConfig):
 
     Attributes:
         voice: Voice of the corpus to learn.
-        n_utterances: Most utterances used.
+        output_voices: Output voices to learn instead, the usual one first; empty for `voice`.
+        n_utterances: Most utterances of a voice used.
+        n_loaders: Processes that analyse the corpus; 0 does it in this one.
         batch: Cuts in a batch.
         longest_cut: Most tokens in a cut.
         prior_weight: Weight of the error of the encoder's own mel.
@@ -61,7 +64,9 @@ class FlowTaskConfig(TaskConfig):
     run: str = "runs/flow"
     out: str = "resources/embedded/decoder"
     voice: str = "flite:slt"
+    output_voices: tuple[str, ...] = ()
     n_utterances: int = 6000
+    n_loaders: int = 0
     batch: int = 8
     longest_cut: int = 32
     prior_weight: float = 1.0
@@ -135,7 +140,7 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
 
     def __init__(self, config: FlowTaskConfig) -> None:
         super().__init__(config)
-        self.store = self._open_store()
+        self.store = build_flow_store(self._source(), Path(config.run) / "store")
         n_valid = min(N_VALID, len(self.store) // 4)
         self.train_range = range(len(self.store) - n_valid)
         self.valid_range = range(len(self.store) - n_valid, len(self.store))
@@ -147,12 +152,16 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
             self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
 
-    def _open_store(self) -> FlowStore:
-        """Prepare the voice's data, once."""
+    def _source(self) -> FlowSource:
+        """What the settings say is learned."""
         config = self.config
-        folder = Path(config.run) / "store"
-        return build_flow_store(
-            config.data, config.voice, config.n_utterances, config.vocab_size, folder
+        return FlowSource(
+            config.data,
+            config.voice,
+            config.output_voices,
+            config.n_utterances,
+            config.vocab_size,
+            config.n_loaders,
         )
 
     @property
@@ -242,9 +251,11 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
         )
 
     def export(self) -> None:
-        """Write config.yaml and flow.pt, the averaged weights in half precision."""
+        """Write config.yaml, flow.pt, the averaged weights in half precision, and the voices."""
         out = Path(self.config.out)
         write_config(self.config_text, out)
+        if self.config.output_voices:
+            write_speakers(self._source().speakers(), out)
         state = {key: value.detach().cpu().half() for key, value in self.flow.state_dict().items()}
         atomic_save(state, out / "flow.pt")
         logger.info("decoder written to %s", out / "flow.pt")

@@ -1,6 +1,7 @@
-"""The domain of the embedded model: a grammar that yields questions with their only right answer.
+"""The small domain: a grammar that yields questions with their only right answer.
 
-Knows nothing of audio or models. What is reserved for testing is decided here and nowhere else.
+Knows nothing of audio or models. What is reserved for testing is decided here and, for the skills
+that the full domain adds, in the package domain.
 """
 
 import random
@@ -26,16 +27,27 @@ class Exchange:
     """One question and its answer.
 
     Attributes:
-        skill: One of `SKILLS`.
+        skill: One of `SKILLS`, or of the full domain's (see the package domain).
         question: What the person says, plain lower-case words (names keep their capital).
         answer: The reply as shown, with capital and full stop.
         is_reserved: True when the combination is kept for testing and never trained on.
+        language: "en" or "zh": both of the question and of the answer.
+        pace: Duration of the answer, as a factor on the usual one.
+        form: Name of the skill whose answers look like this one; empty for the skill itself.
+        sound: What is heard instead of the question's words in a voice of ours (see noises.py);
+            empty for an ordinary question.
+        before: What was said before in the same conversation, oldest first.
     """
 
     skill: str
     question: str
     answer: str
     is_reserved: bool = False
+    language: str = "en"
+    pace: float = 1.0
+    form: str = ""
+    sound: str = ""
+    before: "tuple[Exchange, ...]" = ()
 
 
 def number_words(number: int) -> str:
@@ -54,8 +66,11 @@ def sentence(words: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """Reduce an answer to lower-case words, as right and wrong are judged."""
-    return " ".join(re.findall(r"[a-z0-9']+", text.lower()))
+    """Reduce an answer to lower-case words, as right and wrong are judged.
+
+    A Chinese character counts as a word.
+    """
+    return " ".join(re.findall(r"[a-z0-9']+|[\u4e00-\u9fff]", text.lower()))
 
 
 def is_reserved_pair(first: int, second: int) -> bool:

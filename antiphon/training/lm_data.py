@@ -6,29 +6,23 @@ positions it would have alone, so a row teaches the same as its exchanges one by
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK, REPLY_MODE, render_system
-from antiphon.dialogue.session import TurnKind
+from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK, REPLY_MODE
 from antiphon.models.base import TokenLayout
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
-from antiphon.training.data import Record
+from antiphon.training.domain.pinyin import CHINESE
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
-TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
-MAX_TYPED_COUNT_START = 80
-RECITED_COUNTS = 0.4
-RECITED_ROWS = 4
-SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
-TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
 Codes = npt.NDArray[np.int16]
 
 
@@ -68,6 +62,8 @@ def interleave(text_ids: Sequence[int], audio_ids: Sequence[int]) -> list[int]:
 
 def typed_forms(question: str, rng: random.Random) -> str:
     """Write a question as people type it: capital, question mark, digits."""
+    if CHINESE.search(question):
+        return question + (rng.choice(("？", "。")) if rng.random() < 0.6 else "")
     if rng.random() < 0.4:
         question = words_to_digits(question)
     if rng.random() < 0.6:
@@ -76,10 +72,23 @@ def typed_forms(question: str, rng: random.Random) -> str:
     return question + (ending if rng.random() < 0.6 else "")
 
 
+@cache
+def number_pattern() -> re.Pattern[str]:
+    """Match number words, the longest first."""
+    numbers = map(grammar.number_words, range(grammar.MAX_NUMBER, -1, -1))
+    return re.compile(rf"\b({'|'.join(sorted(numbers, key=len, reverse=True))})\b")
+
+
+@cache
+def number_values() -> dict[str, str]:
+    """Give the digits of each number word."""
+    return {grammar.number_words(number): str(number) for number in range(grammar.MAX_NUMBER + 1)}
+
+
 def words_to_digits(text: str) -> str:
     """Replace number words 0..99 by digits: "forty seven" -> "47"."""
-    for number in range(grammar.MAX_NUMBER, -1, -1):
-        text = re.sub(rf"\b{grammar.number_words(number)}\b", str(number), text)
+    values = number_values()
+    text = number_pattern().sub(lambda found: values[found.group()], text)
     return (
         text.replace(" plus ", " + ").replace(" minus ", " - ")
         if any(c.isdigit() for c in text)
@@ -173,7 +182,7 @@ class SegmentBuilder:
 
     def recited(self, answer: str) -> Segment:
         """An answer to a sum or count, alone; only what follows from its beginning is learned."""
-        begin = re.match(r".*? is|.*?:", answer)
+        begin = re.match(r".*? is|.*?:|.*?等于|.*?：", answer)
         if begin is None:
             raise ValueError(f"neither a sum nor a count: {answer!r}")
         given = self.tokenizer.encode(begin.group())
@@ -182,162 +191,18 @@ class SegmentBuilder:
         return Segment(ids, [NO_TARGET] * len(given) + [*result, NO_TARGET])
 
 
+def follow(before: Sequence[Segment], segment: Segment) -> Segment:
+    """Put earlier turns of a conversation before an exchange; of those nothing is learned.
+
+    Their ends say that the user speaks next, and so does the beginning of what follows.
+    """
+    ids = [token for turn in before for token in turn.ids]
+    return Segment(ids + segment.ids, [NO_TARGET] * len(ids) + segment.targets)
+
+
 def leave_open(segment: Segment) -> Segment:
     """Do not teach that the reply ends here: sound would follow."""
     return Segment(segment.ids, [*segment.targets[:-1], NO_TARGET])
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """What is practised: shares of spoken questions, and of rows.
-
-    Attributes:
-        transcription: Share of spoken questions that are only written down.
-        silent: Share that are answered in text alone; the end of the reply is not learned there.
-        recited: Share of batches that are sums and counts in text alone: the cheapest practice.
-        typed: Share of rows with typed instead of spoken questions.
-        dialogue: Share of rows that are one conversation.
-        spoken: Share of batches that are answers alone, to put their text into sound.
-    """
-
-    transcription: float
-    silent: float
-    recited: float = 0.1
-    typed: float = 0.2
-    dialogue: float = 0.1
-    spoken: float = 0.1
-
-
-LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
-SPEAKING = Mixture(
-    transcription=0.1, silent=0.25, recited=0.06, typed=0.12, dialogue=0.1, spoken=0.5
-)
-
-
-def mixture_at(fraction: float, listening_until: float) -> Mixture:
-    """First mostly listening, whose exchanges are short, and sums in text; then whole replies.
-
-    Never text alone: a model that began with it heard next to nothing of speech 2,900 steps later.
-    """
-    return LISTENING if fraction < listening_until else SPEAKING
-
-
-class RowSource:
-    """Yields packed rows for ever.
-
-    Args:
-        builder: Builds the exchanges.
-        records: Questions and readings to train on, all with codes.
-        codes: Codes by utterance id.
-        answers: Codes of the spoken answer by its text.
-        row_length: Tokens in a row.
-    """
-
-    def __init__(
-        self,
-        builder: SegmentBuilder,
-        records: list[Record],
-        codes: dict[str, Codes],
-        answers: dict[str, Codes],
-        row_length: int,
-    ) -> None:
-        self.builder, self.codes, self.answers = builder, codes, answers
-        self.records = records + [r for r in records if r.skill in TWICE_PRACTISED]
-        self.row_length = row_length
-        self.mixture = LISTENING
-        self.rng = builder.rng
-        layout, tokenizer = builder.layout, builder.tokenizer
-        kinds: tuple[TurnKind, TurnKind] = ("speech", "text")
-        self.prefixes = {kind: render_system(kind, layout, tokenizer) for kind in kinds}
-        self.order: list[Record] = []
-        self.fillers = list(answers.values())
-        self.texts = list(answers)
-        self.lists = [text for text in answers if ":" in text] or self.texts
-
-    def next_record(self) -> Record:
-        """The next question; in each round all come once, those of hard skills twice."""
-        if not self.order:
-            self.order = self.rng.sample(self.records, len(self.records))
-        return self.order.pop()
-
-    def speech_segment(self) -> Segment:
-        """A spoken question, answered or transcribed."""
-        record = self.next_record()
-        codes, answer_codes = self.codes[record.id], self.answers.get(record.answer)
-        kind = self.rng.random()
-        if record.role == "reading" or kind < self.mixture.transcription:
-            return self.builder.transcription(codes, record.text)
-        if answer_codes is None or kind < self.mixture.transcription + self.mixture.silent:
-            return self.builder.silent_question(codes, record.answer)
-        return self.builder.spoken_question(codes, record.answer, answer_codes)
-
-    def typed_segment(self) -> Segment:
-        """A typed question: sums and counts answered in text alone, or any with its sound."""
-        kind = self.rng.random()
-        if kind < TYPED_SUMS:
-            exchange = grammar.draw(self.rng, "arithmetic")
-            return self.builder.typed_question(exchange.question, exchange.answer, None)
-        if kind < TYPED_SUMS + TYPED_COUNTS:
-            exchange = grammar.free_count(self.rng, MAX_TYPED_COUNT_START)
-            filler = self.rng.choice(self.fillers)
-            return self.builder.hummed_question(exchange.question, exchange.answer, filler)
-        while True:
-            exchange = grammar.draw(self.rng)
-            answer_codes = self.answers.get(exchange.answer)
-            if answer_codes is not None:
-                return self.builder.typed_question(exchange.question, exchange.answer, answer_codes)
-
-    def row(self) -> Row:
-        """Pack exchanges of one kind behind their system prompt."""
-        kind: TurnKind = "text" if self.rng.random() < self.mixture.typed else "speech"
-        draw = self.typed_segment if kind == "text" else self.speech_segment
-        is_dialogue = self.rng.random() < self.mixture.dialogue
-        segments = fill(draw, self.row_length - len(self.prefixes[kind]))
-        return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
-
-    def recited(self) -> Segment:
-        """A sum or a count to say to the end."""
-        if self.rng.random() < RECITED_COUNTS:
-            exchange = grammar.free_count(self.rng, MAX_TYPED_COUNT_START)
-        else:
-            exchange = grammar.draw(self.rng, "arithmetic")
-        return self.builder.recited(exchange.answer)
-
-    def recited_row(self, length: int) -> Row:
-        """Pack sums and counts into a short row, without a system prompt."""
-        return pack([], fill(self.recited, length), length, is_dialogue=False)
-
-    def spoken(self) -> Segment:
-        """An answer to put into sound."""
-        text = self.rng.choice(self.lists if self.rng.random() < SPOKEN_LISTS else self.texts)
-        return self.builder.spoken(text, self.answers[text])
-
-    def spoken_row(self) -> Row:
-        """Pack answers alone, without a system prompt: most of such a row is sound."""
-        return pack([], fill(self.spoken, self.row_length), self.row_length, is_dialogue=False)
-
-    def batches(self, n_rows: int) -> Iterator[list[Row]]:
-        """Yield lists of rows for ever: `n_rows` long ones, or as many tokens in short ones."""
-        while True:
-            kind = self.rng.random()
-            if kind < self.mixture.recited:
-                short = self.row_length // RECITED_ROWS
-                yield [self.recited_row(short) for _ in range(RECITED_ROWS * n_rows)]
-            elif kind < self.mixture.recited + self.mixture.spoken:
-                yield [self.spoken_row() for _ in range(n_rows)]
-            else:
-                yield [self.row() for _ in range(n_rows)]
-
-
-def fill(draw: Callable[[], Segment], length: int) -> list[Segment]:
-    """Draw exchanges as long as they fit into `length` tokens."""
-    segments: list[Segment] = []
-    while True:
-        segment = draw()
-        length -= len(segment.ids)
-        if length < 0:
-            return segments
-        segments.append(segment)
 
 
 def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: bool) -> Row:
@@ -356,6 +221,16 @@ def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: b
         torch.tensor(targets + [NO_TARGET] * n_padding),
         torch.tensor(positions + [0] * n_padding),
         torch.tensor(groups + [len(segments) + 1] * n_padding),
+    )
+
+
+def stack_rows(rows: Sequence[Row]) -> Row:
+    """Put rows of one length together, (B, L) each."""
+    return Row(
+        torch.stack([row.ids for row in rows]),
+        torch.stack([row.targets for row in rows]),
+        torch.stack([row.positions for row in rows]),
+        torch.stack([row.groups for row in rows]),
     )
 
 

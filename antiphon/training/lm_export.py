@@ -1,13 +1,18 @@
 """Writes a GlmForCausalLM as an official ChatGLM-layout checkpoint, in float16 shards."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import GlmForCausalLM
 
+from antiphon.errors import CheckpointError
+from antiphon.training.domain.table import SMALL
 from antiphon.training.shards import save_shards
+
+DOMAIN_FILE = "antiphon.json"
 
 
 def chatglm_tensors(model: GlmForCausalLM) -> dict[str, Tensor]:
@@ -69,3 +74,24 @@ def export_language_model(model: GlmForCausalLM, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(chatglm_config(model), indent=2) + "\n")
     save_shards(chatglm_tensors(model), out)
+
+
+def write_domain(name: str, languages: Sequence[str], out: Path) -> None:
+    """Write beside the weights what the model was taught, for its evaluation."""
+    described = {"domain": name, "languages": list(languages)}
+    (out / DOMAIN_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def read_domain(folder: Path) -> str:
+    """Read the name of the domain a model was taught; models without the file know the small one.
+
+    Raises:
+        CheckpointError: If the file cannot be understood.
+    """
+    path = folder / DOMAIN_FILE
+    if not path.exists():
+        return SMALL
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["domain"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not name a domain: {error!r}") from error

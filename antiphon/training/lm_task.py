@@ -22,21 +22,30 @@ from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system, sy
 from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
-from antiphon.training import grammar
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
+from antiphon.training.domain.table import SMALL, Domain, find_domain
+from antiphon.training.lm_batches import (
+    LmBatches,
+    RowSettings,
+    nearest_codes,
+    read_source,
+    spoken_answers,
+)
 from antiphon.training.lm_data import (
     NO_TARGET,
     TRANSCRIPTION_MODE,
     Codes,
     Row,
-    RowSource,
     SegmentBuilder,
     attention_mask,
-    mixture_at,
+    follow,
+    stack_rows,
     typed_forms,
 )
-from antiphon.training.lm_export import export_language_model
+from antiphon.training.lm_export import export_language_model, read_domain, write_domain
+from antiphon.training.lm_rows import RowSource, mixture_at
 from antiphon.training.number_words import NumberWords
+from antiphon.training.prefetch import prefetch
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
 from antiphon.training.text_vocabulary import write_text_vocabulary
 from antiphon.training.widening import widen_feed_forward
@@ -53,6 +62,7 @@ class LmTaskConfig(TaskConfig):
     """How the language model is trained.
 
     Attributes:
+        domain: "small" or "full", as the corpus was made for; the model remembers it.
         tokenizer: Folder of the trained speech tokenizer.
         rows: Rows in a batch.
         row_length: Tokens in a row.
@@ -64,8 +74,10 @@ class LmTaskConfig(TaskConfig):
         n_ranks: Text tokens.
         context_length: Longest prompt plus reply.
         reload_every: Steps after which new codes are looked for.
+        n_loaders: Processes that make batches ahead; 0 makes them in a thread.
     """
 
+    domain: str = SMALL
     tokenizer: str = "resources/embedded/tokenizer"
     run: str = "runs/lm"
     out: str = "resources/embedded/lm"
@@ -85,6 +97,7 @@ class LmTaskConfig(TaskConfig):
     context_length: int = 2048
     validate_every: int = 200
     reload_every: int = 300
+    n_loaders: int = 0
 
 
 def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
@@ -113,10 +126,10 @@ def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
     )
 
 
-def vocabulary_texts() -> list[str]:
+def vocabulary_texts(domain: Domain) -> list[str]:
     """List what the vocabulary is learned from: the domain, typed forms, the fixed prompts."""
     rng = random.Random(0)
-    plain = grammar.all_texts()
+    plain = domain.texts()
     typed = [typed_forms(text, rng) for text in plain[::3]]
     fixed = [system_prompt("speech"), system_prompt("text"), REPLY_MODE, TRANSCRIPTION_MODE]
     return plain + typed + 50 * fixed
@@ -135,13 +148,6 @@ def codebook_of(folder: str) -> Tensor:
     if not (Path(folder) / "config.json").exists():
         raise ConfigError(f"no speech tokenizer in {folder}: run `antiphon train tokenizer` first")
     return load_encoder(Path(folder), torch.device("cpu")).codebook.weight.detach()
-
-
-def nearest_codes(codebook: Tensor, n: int = 6) -> Tensor:
-    """Give the n nearest other codes of each code, (K, n)."""
-    distances = torch.cdist(codebook, codebook)
-    distances.fill_diagonal_(float("inf"))
-    return distances.topk(n, largest=False).indices
 
 
 def start_from_codebook(
@@ -165,12 +171,11 @@ class LmTask(TrainingTask[LmTaskConfig]):
     def __init__(self, config: LmTaskConfig) -> None:
         super().__init__(config)
         self.corpus = SpeechCorpus(config.data)
-        codebook = codebook_of(config.tokenizer)
+        self.domain = find_domain(config.domain)
+        codebook = self.codebook = codebook_of(config.tokenizer)
+        self.fraction = torch.zeros(1).share_memory_()
         self.n_codes = len(codebook)
-        if config.start:
-            copy_vocabulary(Path(config.start), Path(config.out))
-        elif not (Path(config.out) / "tokenizer.model").exists():
-            write_text_vocabulary(config.out, vocabulary_texts(), config.n_ranks, len(codebook))
+        self._write_vocabulary()
         self.tokenizer = GlmTextTokenizer.from_pretrained(config.out)
         with seeded(config.seed):
             self.model = GlmForCausalLM(glm_config(config, self.tokenizer))
@@ -178,7 +183,9 @@ class LmTask(TrainingTask[LmTaskConfig]):
         if config.device == "cpu":
             self.model.set_attn_implementation("eager")  # faster than SDPA on short rows, measured
         start_from_codebook(self.model, codebook, self.tokenizer.layout.audio_0, self.generator)
-        self.numbers = NumberWords(self.tokenizer, config.d_model)
+        self.numbers = NumberWords(
+            self.tokenizer, config.d_model, has_mandarin="zh" in self.domain.languages
+        )
         self.after_step()
         self.builder = SegmentBuilder(
             self.tokenizer, nearest_codes(codebook), config.code_noise, random.Random(config.seed)
@@ -191,6 +198,16 @@ class LmTask(TrainingTask[LmTaskConfig]):
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.97))
         self.rows = self.batches()
+
+    def _write_vocabulary(self) -> None:
+        """Take over the text vocabulary, or learn it unless an earlier call did."""
+        config, out = self.config, Path(self.config.out)
+        if config.start:
+            copy_vocabulary(Path(config.start), out)
+        elif not (out / "tokenizer.model").exists() or read_domain(out) != self.domain.name:
+            texts = vocabulary_texts(self.domain)
+            write_text_vocabulary(out, texts, config.n_ranks, self.n_codes)
+        write_domain(self.domain.name, self.domain.languages, out)
 
     def after_step(self) -> None:
         """Keep the number words' embeddings at their values."""
@@ -215,39 +232,43 @@ class LmTask(TrainingTask[LmTaskConfig]):
         super().reseed(seed)
         self.builder.rng.seed(seed)
 
-    def source(self) -> RowSource:
-        """Read the codes that exist now."""
-        codes = CodeStore(self.config.data).load()
-        answers = {r.text: codes[r.id] for r in self.corpus.select("answer") if r.id in codes}
-        heard = [*self.corpus.select("question"), *self.corpus.select("reading")]
-        records = [r for r in heard if r.id in codes]
-        if not records or not answers:
-            raise ConfigError(
-                f"no speech tokens in {self.config.data}: run `antiphon train codes` first"
+    def batches(self) -> Iterator[Row]:
+        """Yield batches for ever, made ahead; new codes are taken up now and then."""
+        config = self.config
+        if config.n_loaders:
+            made = LmBatches(
+                RowSettings(config.data, config.domain, config.row_length),
+                config.out,
+                config.rows,
+                config.reload_every,
+                config.listening_until,
+                config.code_noise,
+                self.codebook,
+                self.fraction,
             )
-        logger.info("%d questions, %d spoken answers", len(records), len(answers))
-        return RowSource(self.builder, records, codes, answers, self.config.row_length)
-
-    def batches(self) -> Iterator[list[Row]]:
-        """Yield batches for ever, prepared one ahead; new codes are taken up now and then."""
+            yield from prefetch(made, config.n_loaders, config.seed + self.run.step)
         with ThreadPoolExecutor(1) as pool:
             while True:
-                source = self.source()
-                rows = source.batches(self.config.rows)
+                settings = RowSettings(config.data, config.domain, config.row_length)
+                source = read_source(settings, self.builder)
+                rows = source.batches(config.rows)
                 waiting = pool.submit(next, rows)
-                for _ in range(self.config.reload_every):
+                for _ in range(config.reload_every):
                     batch = waiting.result()
-                    source.mixture = mixture_at(self.run.fraction, self.config.listening_until)
+                    source.mixture = mixture_at(self.run.fraction, config.listening_until)
                     waiting = pool.submit(next, rows)
-                    yield batch
+                    yield stack_rows(batch)
                 waiting.result()
+
+    def before_step(self) -> None:
+        """Tell the processes that make batches how far the run is."""
+        self.fraction.fill_(self.run.fraction)
 
     def losses(self) -> Losses:
         """Weighted loss of the next batch, and the plain mean losses of text and speech tokens."""
-        rows = next(self.rows)
+        row = next(self.rows)
         ids, targets, positions, groups = (
-            torch.stack([getattr(row, name) for row in rows]).to(self.device)
-            for name in ("ids", "targets", "positions", "groups")
+            values.to(self.device) for values in (row.ids, row.targets, row.positions, row.groups)
         )
         with self.autocast():
             hidden = self.model.model(
@@ -273,12 +294,16 @@ class LmTask(TrainingTask[LmTaskConfig]):
     ) -> tuple[float, Counter[str]]:
         """Share of held-out questions answered rightly (greedy), and right ones by skill."""
         layout, builder = self.tokenizer.layout, self.builder
+        asked = [r for r in self.corpus.select("question", "valid") if r.id in codes]
+        answers = spoken_answers(self.corpus, codes)
         prefix = render_system("speech", layout, self.tokenizer)
         noise, builder.noise = builder.noise, 0.0
-        prompts = [
-            [*prefix, *builder.segment(builder.heard(codes[r.id]), REPLY_MODE, []).ids]
-            for r in records
-        ]
+        source = RowSource(builder, self.domain, asked, codes, answers, self.config.row_length)
+        prompts = []
+        for record in records:
+            question = builder.segment(builder.heard(codes[record.id]), REPLY_MODE, [])
+            turns = source.before(record) or []
+            prompts.append([*prefix, *follow(turns, question).ids])
         builder.noise = noise
         longest = max(map(len, prompts))
         padding = layout.stop[0]
@@ -295,7 +320,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
         for record, row in zip(records, out.tolist(), strict=True):
             n_text = next((i for i, t in enumerate(row) if t >= self.tokenizer.n_ranks), len(row))
             expected = self.tokenizer.encode(record.answer)[:N_TEXT_BLOCK]
-            right[record.skill] += row[:n_text] == expected
+            right[skill_name(record)] += row[:n_text] == expected
         return sum(right.values()) / len(records), right
 
     def right_results(self, skill: str, n: int = 64) -> float:
@@ -303,7 +328,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
         rng = random.Random(self.config.seed)
         right = 0
         for _ in range(n):
-            exchange = grammar.draw(rng, skill, reserved=True)
+            exchange = self.domain.draw(rng, skill, reserved=True)
             segment = self.builder.recited(exchange.answer)
             best = self.model(torch.tensor([segment.ids], device=self.device)).logits[0].argmax(-1)
             wanted = torch.tensor(segment.targets, device=self.device)
@@ -320,7 +345,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
         }
         if records:
             figures["right"], by_skill = self.right_answers(records, codes)
-            asked = Counter(record.skill for record in records)
+            asked = Counter(map(skill_name, records))
             shown = {skill: f"{by_skill[skill]}/{n}" for skill, n in asked.items()}
             logger.info("right by skill: %s", shown)
         return figures
@@ -329,6 +354,11 @@ class LmTask(TrainingTask[LmTaskConfig]):
         """Write the model in the official ChatGLM layout beside its vocabulary."""
         export_language_model(self.model, Path(self.config.out))
         logger.info("language model written to %s", self.config.out)
+
+
+def skill_name(record: Record) -> str:
+    """Name a question's skill, with the language unless that is English."""
+    return record.skill if record.language != "zh" else f"{record.skill}-zh"
 
 
 def train(config: LmTaskConfig) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
+from antiphon.training.domain.mandarin_lexicon import DIGITS
 
 EMBEDDING_SCALE = 0.5
 HEAD_SCALE = 1.5
@@ -50,17 +51,22 @@ class NumberWords:
     Args:
         tokenizer: The text vocabulary.
         d_model: Width of the model.
+        has_mandarin: Whether Chinese digits are number words too; each is its own units, and the
+            character for ten is left to be learned.
         seed: Of the random directions in which the features lie.
     """
 
-    def __init__(self, tokenizer: GlmTextTokenizer, d_model: int, seed: int = 0) -> None:
+    def __init__(
+        self, tokenizer: GlmTextTokenizer, d_model: int, seed: int = 0, has_mandarin: bool = False
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        n_forms = len(written_forms(0))
+        n_forms = len(written_forms(0)) + has_mandarin
         basis = torch.linalg.qr(torch.randn(d_model, d_model, generator=generator))[0]
         rows: dict[int, Tensor] = {}
         for number in range(grammar.MAX_NUMBER + 1):
             features = value_features(number)
-            for place, form in enumerate(written_forms(number)):
+            digit = DIGITS[number : number + 1] if has_mandarin else ""
+            for place, form in enumerate((*written_forms(number), digit)[:n_forms]):
                 ids = tokenizer.encode(form)
                 if len(ids) == 1:
                     described = torch.tensor(features + torch.eye(n_forms)[place].tolist())

@@ -8,28 +8,54 @@ import re
 import torch
 from torch import Tensor, nn
 
-ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
-BLANK = len(ALPHABET)
-N_LABELS = len(ALPHABET) + 1
+from antiphon.errors import CheckpointError
+from antiphon.training.domain.pinyin import to_pinyin
+
 STEPS_PER_TOKEN = 4
+ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
+BILINGUAL = ENGLISH + "12345"  # Mandarin is spelled in syllables with tone numbers
+ALPHABETS = (ENGLISH, BILINGUAL)
 
 
-def text_to_labels(text: str) -> list[int]:
+def text_to_labels(text: str, alphabet: str = ENGLISH) -> list[int]:
     """Turn text into label ids; what the alphabet lacks is left out."""
-    letters = re.sub(r"\s+", " ", re.sub(r"[^a-z' ]", " ", text.lower())).strip()
-    return [ALPHABET.index(letter) for letter in letters]
+    if alphabet == BILINGUAL:
+        text = to_pinyin(text)
+    letters = "".join(letter if letter in alphabet else " " for letter in text.lower())
+    return [alphabet.index(letter) for letter in re.sub(r" +", " ", letters).strip()]
 
 
-def labels_to_text(labels: list[int]) -> str:
+def labels_to_text(labels: list[int], alphabet: str = ENGLISH) -> str:
     """Turn label ids into text."""
-    return "".join(ALPHABET[label] for label in labels)
+    return "".join(alphabet[label] for label in labels)
+
+
+def alphabet_of(n_outputs: int) -> str:
+    """Tell from the size of a recogniser's last layer which alphabet it writes.
+
+    Raises:
+        CheckpointError: If it is neither of ours.
+    """
+    for alphabet in ALPHABETS:
+        if n_outputs == STEPS_PER_TOKEN * (len(alphabet) + 1):
+            return alphabet
+    raise CheckpointError(
+        f"a recogniser with {n_outputs} outputs; expected one of "
+        f"{', '.join(str(STEPS_PER_TOKEN * (len(alphabet) + 1)) for alphabet in ALPHABETS)}"
+    )
 
 
 class CodeRecogniser(nn.Module):
-    """Reads quantised hidden states; each token position yields four CTC steps."""
+    """Reads quantised hidden states; each token position yields four CTC steps.
 
-    def __init__(self, d_model: int, n_layers: int = 3, n_heads: int = 4) -> None:
+    The last class is the blank, those before it are the letters of the alphabet.
+    """
+
+    def __init__(
+        self, d_model: int, alphabet: str = ENGLISH, n_layers: int = 3, n_heads: int = 4
+    ) -> None:
         super().__init__()
+        self.alphabet = alphabet
         layer = nn.TransformerEncoderLayer(
             d_model,
             n_heads,
@@ -43,14 +69,14 @@ class CodeRecogniser(nn.Module):
         self.layers = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(d_model)
         self.norm_in = nn.LayerNorm(d_model)
-        self.head = nn.Linear(d_model, STEPS_PER_TOKEN * N_LABELS)
+        self.head = nn.Linear(d_model, STEPS_PER_TOKEN * (len(alphabet) + 1))
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Turn (B, T, D) states with mask (B, T) into log probabilities (B, 4T, N_LABELS)."""
+        """Turn (B, T, D) states with mask (B, T) into log probabilities (B, 4T, letters + 1)."""
         states = self.norm_in(hidden) * mask[..., None]
         states = states + self.position(states.transpose(1, 2)).transpose(1, 2)
         states = self.norm(self.layers(states, src_key_padding_mask=~mask))
-        logits = self.head(states).unflatten(-1, (STEPS_PER_TOKEN, N_LABELS)).flatten(1, 2)
+        logits = self.head(states).unflatten(-1, (STEPS_PER_TOKEN, -1)).flatten(1, 2)
         return logits.float().log_softmax(-1)
 
     @torch.no_grad()
@@ -60,17 +86,18 @@ class CodeRecogniser(nn.Module):
         texts = []
         for row, length in zip(best, mask.sum(-1) * STEPS_PER_TOKEN, strict=True):
             collapsed = torch.unique_consecutive(row[:length]).tolist()
-            texts.append(labels_to_text([label for label in collapsed if label != BLANK]))
+            labels = [label for label in collapsed if label < len(self.alphabet)]
+            texts.append(labels_to_text(labels, self.alphabet))
         return texts
 
 
 def ctc_loss(log_probabilities: Tensor, mask: Tensor, targets: list[list[int]]) -> Tensor:
     """Mean CTC loss a label over a batch; log_probabilities (B, 4T, C), mask (B, T).
 
-    The last of the C classes is the blank.
+    The last of the C classes is the blank. A target may be empty: then nothing is to be heard.
     """
     lengths = torch.tensor([len(target) for target in targets])
-    flat = torch.tensor([label for target in targets for label in target])
+    flat = torch.tensor([label for target in targets for label in target], dtype=torch.long)
     steps = mask.sum(-1) * STEPS_PER_TOKEN
     losses = nn.functional.ctc_loss(
         log_probabilities.transpose(0, 1),
@@ -81,7 +108,7 @@ def ctc_loss(log_probabilities: Tensor, mask: Tensor, targets: list[list[int]]) 
         reduction="none",
         zero_infinity=True,
     )
-    return losses.sum() / lengths.sum()
+    return losses.sum() / lengths.sum().clamp(min=1)
 
 
 def edit_distance(reference: list[str] | str, hypothesis: list[str] | str) -> int:

@@ -5,12 +5,12 @@ The corpus is append-only, so that a stopped run goes on where it was and reader
 
 import json
 import logging
-import random
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -20,8 +20,10 @@ import soundfile
 import soxr
 
 from antiphon.errors import AntiphonError, ConfigError
-from antiphon.training import grammar
-from antiphon.training.voices import ANSWER_STRETCH, ANSWER_VOICE, Speaking, draw_speaking
+from antiphon.training.corpus_plan import DataTaskConfig, Utterance, plan_corpus
+from antiphon.training.domain.pinyin import CHINESE, language_runs, to_pinyin
+from antiphon.training.noises import NOISE, make_noise
+from antiphon.training.voices import MANDARIN, Speaking, output_speaking
 
 logger = logging.getLogger(__name__)
 
@@ -29,48 +31,10 @@ SAMPLE_RATE = 16_000
 WORDS_PER_MINUTE = 165
 TIMEOUT_S = 60
 PEAK = 0.7
+GAP_S = 0.08  # between an English and a Mandarin part of one answer
+LETTER_A = re.compile(r"(?<=(?:fter|fore) )A\b")  # else flite reads it as the article
+NOT_WRITTEN = {"language": "en", "pace": 1.0, "output": "", "context": ""}  # as data.Record has it
 Pcm16 = npt.NDArray[np.int16]
-
-
-@dataclass(frozen=True)
-class DataTaskConfig:
-    """What `antiphon train data` makes.
-
-    Attributes:
-        out: Folder of the corpus.
-        n_questions: Spoken questions in training voices.
-        n_readings: Rows of words read aloud in training voices: practice in hearing alone.
-        n_answers: Distinct answers spoken in the output voice (fewer if the grammar has fewer).
-        n_recitals: Other texts spoken in the output voice: practice in speaking alone.
-        n_validation: Questions with reserved combinations, in training voices; never trained on.
-        n_workers: Synthesiser processes.
-        seed: Seed of texts and voices.
-    """
-
-    out: str = "data/speech"
-    n_questions: int = 14_000
-    n_readings: int = 6_000
-    n_answers: int = 12_000
-    n_recitals: int = 9_500
-    n_validation: int = 400
-    n_workers: int = 2
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One line of the corpus.
-
-    `role` is "question", "reading" or "answer", `split` "train" or "valid".
-    """
-
-    id: str
-    text: str
-    speaking: Speaking
-    skill: str
-    role: str
-    split: str
-    answer: str = ""
 
 
 def require_synthesisers() -> None:
@@ -89,10 +53,13 @@ def command_for(text: str, speaking: Speaking, out: Path) -> list[str]:
     engine, _, voice = speaking.voice.partition(":")
     if engine == "espeak-ng":
         rate = round(WORDS_PER_MINUTE / speaking.stretch)
+        if speaking.voice.startswith(MANDARIN):  # this voice reads syllables, not characters
+            voice, text = voice.replace("cmn", "cmn-latn-pinyin"), to_pinyin(text)
         options = ["-v", voice, "-s", str(rate), "-p", str(speaking.pitch), "-w", str(out)]
         return ["espeak-ng", *options, "--", text]
     if engine == "flite":
         stretch = f"duration_stretch={speaking.stretch:.3f}"
+        text = LETTER_A.sub("ay", text)
         return ["flite", "-voice", voice, "--setf", stretch, "-t", text, "-o", str(out)]
     if engine == "festival":
         script = out.with_suffix(".scm")
@@ -128,6 +95,9 @@ def synthesise_text(text: str, speaking: Speaking, sample_rate: int = SAMPLE_RAT
     Raises:
         AntiphonError: If the synthesiser fails or says nothing.
     """
+    engine, _, name = speaking.voice.partition(":")
+    if engine == NOISE:
+        return make_noise(name)
     with tempfile.TemporaryDirectory(prefix="antiphon-tts-") as folder:
         out = Path(folder) / "speech.wav"
         command = command_for(text, speaking, out)
@@ -149,45 +119,23 @@ def say(text: str, voice: str) -> npt.NDArray[np.float32]:
     return synthesise_text(text, Speaking(voice)).astype(np.float32) / np.float32(32768)
 
 
-def plan_corpus(config: DataTaskConfig) -> list[Utterance]:
-    """Draw all utterances of a corpus, in random order, the same for the same seed."""
-    rng = random.Random(config.seed)
-    plan: list[Utterance] = []
-    answers: dict[str, str] = {}
-    for index in range(config.n_questions + config.n_validation):
-        is_training = index < config.n_questions
-        exchange = grammar.draw(rng, reserved=not is_training)
-        split = "train" if is_training else "valid"
-        speaking = draw_speaking(rng)
-        plan.append(
-            Utterance(
-                f"q{index}",
-                exchange.question,
-                speaking,
-                exchange.skill,
-                "question",
-                split,
-                exchange.answer,
-            )
+def say_in_runs(utterance: Utterance) -> Pcm16:
+    """Say an answer in its output voice, each language in its own, end to end."""
+    parts: list[Pcm16] = []
+    for run in language_runs(utterance.text):
+        language = "zh" if CHINESE.match(run) else "en"
+        parts.append(
+            synthesise_text(run, output_speaking(utterance.output, language, utterance.pace))
         )
-        if is_training and len(answers) < config.n_answers:
-            answers.setdefault(exchange.answer, exchange.skill)
-    for index in range(config.n_readings):
-        text, speaking = grammar.reading(rng), draw_speaking(rng)
-        plan.append(Utterance(f"r{index}", text, speaking, "reading", "reading", "train"))
-    answering = Speaking(ANSWER_VOICE, ANSWER_STRETCH)
-    for index, (answer, skill) in enumerate(answers.items()):
-        plan.append(Utterance(f"a{index}", answer, answering, skill, "answer", "train", answer))
-    for index in range(config.n_recitals):
-        text = grammar.recital(rng)
-        plan.append(Utterance(f"s{index}", text, answering, "recital", "answer", "train", text))
-    rng.shuffle(plan)
-    return plan
+        parts.append(np.zeros(int(GAP_S * SAMPLE_RATE), np.int16))
+    return np.concatenate(parts[:-1])
 
 
 def speak(utterance: Utterance) -> tuple[Utterance, Pcm16 | None]:
     """Synthesise one utterance in a worker process; None when the synthesiser fails."""
     try:
+        if utterance.output:
+            return utterance, say_in_runs(utterance)
         return utterance, synthesise_text(utterance.text, utterance.speaking)
     except (AntiphonError, subprocess.TimeoutExpired) as error:
         logger.warning("skipped: %s", error)
@@ -199,6 +147,7 @@ def index_line(utterance: Utterance, start: int, n_samples: int) -> str:
     record = asdict(utterance)
     speaking = record.pop("speaking")
     record |= {"voice": speaking["voice"], "start": start, "n": n_samples}
+    record = {key: value for key, value in record.items() if value != NOT_WRITTEN.get(key)}
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 

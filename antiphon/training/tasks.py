@@ -1,4 +1,4 @@
-"""The training tasks by name, and all of them in a row: a whole model in one folder.
+"""The training tasks by name, and all of them: a whole model in one folder.
 
 Imports a task only when it runs, so that naming them costs nothing.
 """
@@ -7,9 +7,13 @@ import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, TrainingError
+from antiphon.logs import configure_logging
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +28,14 @@ class Task:
         config: Class of its settings there.
         function: What runs it there.
         folders: Settings that are folders, by where they lie in the folder of a whole model.
+        needs: Names of the tasks that have to be done before.
     """
 
     help: str
     module: str
     config: str
     folders: Mapping[str, str]
+    needs: tuple[str, ...] = ()
     function: str = "train"
 
     def settings(self, name: str, recipe: str | None, assignments: Sequence[str]) -> object:
@@ -55,19 +61,25 @@ class Task:
 # In the order they need each other.
 TASKS = {
     "data": Task(
-        "make the spoken corpus", "synthesis", "DataTaskConfig", {"out": "data"}, "synthesise"
+        "make the spoken corpus",
+        "synthesis",
+        "DataTaskConfig",
+        {"out": "data"},
+        function="synthesise",
     ),
     "tokenizer": Task(
         "train the speech tokenizer",
         "tokenizer_task",
         "TokenizerTaskConfig",
         {"data": "data", "run": "runs/tokenizer", "out": "model/tokenizer"},
+        ("data",),
     ),
     "codes": Task(
         "turn the corpus into speech tokens",
         "codes",
         "EncodeTaskConfig",
         {"data": "data", "tokenizer": "model/tokenizer"},
+        ("data", "tokenizer"),
         "encode_corpus",
     ),
     "decoder": Task(
@@ -75,12 +87,14 @@ TASKS = {
         "flow_task",
         "FlowTaskConfig",
         {"data": "data", "run": "runs/decoder", "out": "model/decoder"},
+        ("codes",),
     ),
     "vocoder": Task(
         "train the vocoder",
         "vocoder_task",
         "VocoderTaskConfig",
         {"data": "data", "run": "runs/vocoder", "out": "model/decoder"},
+        ("data",),
     ),
     "lm": Task(
         "train the language model",
@@ -92,6 +106,7 @@ TASKS = {
             "run": "runs/lm",
             "out": "model/lm",
         },
+        ("codes",),
     ),
 }
 
@@ -133,8 +148,62 @@ def whole_model_settings(
     }
 
 
-def train_whole_model(settings: Mapping[str, object]) -> None:
-    """Run all tasks; those that were done before are passed in moments."""
+def train_whole_model(settings: Mapping[str, object], n_jobs: int = 1) -> None:
+    """Run all tasks; those that were done before are passed in moments.
+
+    Args:
+        settings: Of each task.
+        n_jobs: Tasks that may run at once, each in a process of its own; 1 runs them here, in turn.
+
+    Raises:
+        TrainingError: If a process of its own fails; its log says why.
+    """
+    if n_jobs > 1:
+        train_at_once(settings, n_jobs)
+        return
     for number, (name, task) in enumerate(TASKS.items(), start=1):
         logger.info("task %d of %d: %s (%s)", number, len(TASKS), name, task.help)
         task.run(settings[name])
+
+
+def train_at_once(settings: Mapping[str, object], n_jobs: int) -> None:
+    """Run each task in a process as soon as those it needs are done; a failure stops the rest.
+
+    Raises:
+        TrainingError: If one fails.
+    """
+    context = get_context("spawn")
+    done: set[str] = set()
+    running: dict[str, SpawnProcess] = {}
+    try:
+        while len(done) < len(TASKS):
+            for name in ready(done, running)[: n_jobs - len(running)]:
+                logger.info("starting %s (%s)", name, TASKS[name].help)
+                running[name] = context.Process(target=run_task, args=(name, settings[name]))
+                running[name].start()
+            wait([process.sentinel for process in running.values()])
+            for name in [name for name, process in running.items() if not process.is_alive()]:
+                process = running.pop(name)
+                process.join()
+                if process.exitcode:
+                    raise TrainingError(f"task {name} failed with exit code {process.exitcode}")
+                done.add(name)
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.join()
+
+
+def ready(done: set[str], running: Mapping[str, SpawnProcess]) -> list[str]:
+    """List the tasks that could start now, in order."""
+    return [
+        name
+        for name, task in TASKS.items()
+        if name not in done and name not in running and done.issuperset(task.needs)
+    ]
+
+
+def run_task(name: str, settings: object) -> None:
+    """Run one task in a process of its own."""
+    configure_logging()
+    TASKS[name].run(settings)

@@ -40,6 +40,8 @@ def train_tokenizer_model(
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
+            # a Chinese character at most is one token: the pattern alone would keep whole phrases
+            pre_tokenizers.Split(Regex("[\u4e00-\u9fff]"), behavior="isolated"),
             pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from antiphon.checkpoints import load_safetensors
-from antiphon.training.augment import augment
 from antiphon.training.code_heads import MelHead, PhoneHead, mel_loss
-from antiphon.training.data import Record, SpeechCorpus, length_batches
-from antiphon.training.pronunciation import phone_labels
+from antiphon.training.data import Record, length_batches
+from antiphon.training.domain.table import SMALL, find_domain
+from antiphon.training.prefetch import prefetch
+from antiphon.training.pronunciation import (
+    N_BILINGUAL_PHONES,
+    N_PHONES,
+    bilingual_phone_labels,
+    phone_labels,
+)
 from antiphon.training.recogniser import (
+    BILINGUAL,
+    ENGLISH,
     CodeRecogniser,
     ctc_loss,
     edit_distance,
@@ -34,15 +42,16 @@ from antiphon.training.recogniser import (
 )
 from antiphon.training.shards import save_shards
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
+from antiphon.training.tokenizer_data import Acoustics, Batch, BatchSource, TokenizerBatches
+from antiphon.training.voices import OUTPUT_VOICES
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
-from speech_tokenizer.features import log_mel_spectrogram
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
 from speech_tokenizer.weights import load_encoder
 
 logger = logging.getLogger(__name__)
 
-SAMPLES_PER_TOKEN = 1280
 HOP = 160
+REOPEN_EVERY = 400
 N_VALID = 160
 POSITION_SCALE = 0.1
 LAST_RESTART = 0.9  # after that share of the run codes stay where they are
@@ -54,6 +63,7 @@ class TokenizerTaskConfig(TaskConfig):
     """How the speech tokenizer is trained.
 
     Attributes:
+        domain: "small" (English letters and phones) or "full" (Mandarin syllables beside them).
         batch_s: Seconds of padded audio in a batch.
         d_model, n_layers, n_heads: Size of the encoder.
         block_frames: Frames (50 Hz) of a block that is attended to as a whole.
@@ -62,11 +72,14 @@ class TokenizerTaskConfig(TaskConfig):
         quantise_from: Share of the run after which the codes are switched on.
         ema_decay, commitment: Codebook decay and weight of the commitment loss.
         augment_strength: Factor on the probability of each acoustic effect.
+        is_wide: Whether the wide set of effects and vocal tracts of other lengths are used.
         phone_weight, mel_weight: Weights of the phones and of the mel that codes have to tell.
+        n_loaders: Processes that make batches ahead; 0 makes them in a thread.
     """
 
     run: str = "runs/tokenizer"
     out: str = "resources/embedded/tokenizer"
+    domain: str = SMALL
     batch_s: float = 64.0
     learning_rate: float = 2e-3
     d_model: int = 192
@@ -79,27 +92,10 @@ class TokenizerTaskConfig(TaskConfig):
     ema_decay: float = 0.98
     commitment: float = 0.25
     augment_strength: float = 0.5
+    is_wide: bool = False
     phone_weight: float = 0.5
     mel_weight: float = 1.0
-
-
-@dataclass
-class Batch:
-    """What one step learns from.
-
-    Attributes:
-        features: (B, n_mels, T) log mel, perhaps with parts blanked.
-        mask: (B, T) real frames.
-        texts: What is said.
-        wanted: (B, n_mels, T) log mel with nothing blanked.
-        is_answer: (B,) rows in the output voice, whose mel is learned.
-    """
-
-    features: Tensor
-    mask: Tensor
-    texts: list[str]
-    wanted: Tensor
-    is_answer: Tensor
+    n_loaders: int = 0
 
 
 def encoder_config(config: TokenizerTaskConfig) -> WhisperVQConfig:
@@ -122,42 +118,18 @@ def encoder_config(config: TokenizerTaskConfig) -> WhisperVQConfig:
     )
 
 
-def collate(waveforms: list[np.ndarray], n_mels: int, texts: list[str]) -> Batch:
-    """Pad waveforms to whole tokens and turn them into features with their mask."""
-    longest = max(len(w) for w in waveforms)
-    size = -(-longest // SAMPLES_PER_TOKEN) * SAMPLES_PER_TOKEN
-    padded = torch.zeros(len(waveforms), size)
-    mask = torch.zeros(len(waveforms), size // HOP, dtype=torch.bool)
-    for row, waveform in enumerate(waveforms):
-        padded[row, : len(waveform)] = torch.from_numpy(waveform)
-        mask[row, : -(-len(waveform) // HOP)] = True
-    features = log_mel_spectrogram(padded, n_mels)
-    return Batch(features, mask, texts, features, torch.zeros(len(waveforms), dtype=torch.bool))
-
-
-def mask_features(batch: Batch, generator: torch.Generator) -> Batch:
-    """SpecAugment (arXiv 1904.08779): blank one mel band and two short stretches of time."""
-    features = batch.features.clone()
-    n_items, n_mels, n_frames = features.shape
-    draws = torch.rand(n_items, 6, generator=generator)
-    for row in range(n_items):
-        low, width = int(draws[row, 0] * n_mels), int(draws[row, 1] * n_mels * 0.18)
-        features[row, low : low + width] = 0.0
-        for first, length in ((2, 3), (4, 5)):
-            start, span = int(draws[row, first] * n_frames), int(draws[row, length] * 14)
-            features[row, :, start : start + span] = 0.0
-    return replace(batch, features=features)
-
-
 class TokenizerModel(nn.Module):
     """Encoder, codes, recogniser, and the heads that keep codes to their own sound."""
 
     def __init__(self, config: TokenizerTaskConfig) -> None:
         super().__init__()
         self.encoder = WhisperVQEncoder(encoder_config(config))
-        self.recogniser = CodeRecogniser(config.d_model)
-        self.phones = PhoneHead(config.d_model)
-        self.mel = MelHead(config.d_model, config.n_mels)
+        is_small = find_domain(config.domain).name == SMALL
+        self.recogniser = CodeRecogniser(config.d_model, ENGLISH if is_small else BILINGUAL)
+        self.phones = PhoneHead(config.d_model, N_PHONES if is_small else N_BILINGUAL_PHONES)
+        n_voices = 1 if is_small else len(OUTPUT_VOICES)
+        self.mel = MelHead(config.d_model, config.n_mels, n_voices)
+        self.spell = phone_labels if is_small else bilingual_phone_labels
 
     def states(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Hidden states before the codes (B, T, D) and their mask (B, T)."""
@@ -186,8 +158,11 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
             parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
         self.is_quantised = False
-        self.corpus = SpeechCorpus(config.data)
-        self.source = self.batches()
+        self.acoustics = Acoustics(config.augment_strength, config.is_wide)
+        self.source = BatchSource(config.data, config.n_mels, self.acoustics)
+        self.clean = BatchSource(config.data, config.n_mels, Acoustics(0.0))
+        self.waiting = self.batches()
+        self.is_used = torch.zeros(config.codebook_size, dtype=torch.bool, device=self.device)
 
     def state(self) -> dict[str, object]:
         """What a checkpoint holds."""
@@ -209,32 +184,25 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         super().reseed(seed)
         self.rng = np.random.default_rng(seed)
 
-    def prepare(
-        self, records: list[Record], rng: np.random.Generator, strength: float = 1.0
-    ) -> Batch:
-        """Read, augment and featurise one batch."""
-        waveforms = [self.corpus.waveform(record) for record in records]
-        if strength > 0:
-            waveforms = [
-                augment(w, rng, strength) if r.role != "answer" and rng.uniform() < 0.8 else w
-                for r, w in zip(records, waveforms, strict=True)
-            ]
-        batch = collate(waveforms, self.config.n_mels, [record.text for record in records])
-        return replace(batch, is_answer=torch.tensor([r.role == "answer" for r in records]))
-
     def batches(self) -> Iterator[Batch]:
-        """Yield training batches for ever, one ahead; the corpus is opened anew every 400."""
-        strength = self.config.augment_strength
+        """Yield training batches for ever, made ahead; the corpus is read anew now and then."""
+        config = self.config
+        if config.n_loaders:
+            made = TokenizerBatches(config.data, config.n_mels, self.acoustics, config.batch_s)
+            yield from prefetch(made, config.n_loaders, config.seed + self.run.step)
         with ThreadPoolExecutor(1) as pool:
             while True:
-                self.corpus = SpeechCorpus(self.config.data)
-                source = length_batches(self.corpus.select(), self.config.batch_s, self.rng)
-                waiting = pool.submit(self.prepare, next(source), self.rng, strength)
-                for _ in range(400):
+                source = length_batches(self.source.reopen(), config.batch_s, self.rng)
+                waiting = pool.submit(self.source.prepare, next(source), self.rng)
+                for _ in range(REOPEN_EVERY):
                     batch = waiting.result()
-                    waiting = pool.submit(self.prepare, next(source), self.rng, strength)
-                    yield mask_features(batch, self.generator)
+                    waiting = pool.submit(self.source.prepare, next(source), self.rng)
+                    yield self.source.finish(batch, self.generator)
                 waiting.result()
+
+    def next_batch(self) -> Batch:
+        """The next training batch on the run's device."""
+        return next(self.waiting).to(self.device)
 
     def before_step(self) -> None:
         """Switch the codes on when it is time."""
@@ -246,7 +214,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         states = []
         with torch.no_grad(), self.autocast():
             for _ in range(20):
-                hidden, mask = self.model.states(self.to_device(next(self.source)))
+                hidden, mask = self.model.states(self.next_batch())
                 states.append(hidden.float()[mask])
         points = torch.cat(states)
         picks = torch.randperm(len(points), generator=self.generator)[: self.config.codebook_size]
@@ -263,16 +231,6 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
             encoder.ema_count.fill_(1.0)
         self.is_quantised = True
         logger.info("codes are on: %d centres from %d states", len(centres), len(points))
-
-    def to_device(self, batch: Batch) -> Batch:
-        """Move a batch to the run's device."""
-        return Batch(
-            batch.features.to(self.device),
-            batch.mask.to(self.device),
-            batch.texts,
-            batch.wanted.to(self.device),
-            batch.is_answer.to(self.device),
-        )
 
     def quantise(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Replace states by their codes, straight-through.
@@ -298,18 +256,20 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
 
     def losses(self) -> Losses:
         """Losses of the next batch, and how many codes it used."""
-        batch = self.to_device(next(self.source))
+        batch = self.next_batch()
         with self.autocast():
             hidden, mask = self.model.states(batch)
             commitment, n_used = hidden.new_zeros(()), 0
             if self.is_quantised:
                 hidden, commitment, ids = self.quantise(hidden, mask)
                 n_used = len(ids.unique())
+                self.is_used[ids] = True
             log_probabilities = self.model.recogniser(hidden, mask)
             log_phones = self.model.phones(hidden, mask)
-            mel = self.model.mel(hidden, mask)
-        ctc = ctc_loss(log_probabilities, mask, [text_to_labels(text) for text in batch.texts])
-        phones = ctc_loss(log_phones, mask, [phone_labels(text) for text in batch.texts])
+            mel = self.model.mel(hidden, mask, batch.voice)
+        labels = [text_to_labels(text, self.model.recogniser.alphabet) for text in batch.texts]
+        ctc = ctc_loss(log_probabilities, mask, labels)
+        phones = ctc_loss(log_phones, mask, [self.model.spell(text) for text in batch.texts])
         spoken = mel_loss(mel, batch.wanted, mask & batch.is_answer[:, None])
         weights = self.config
         return {
@@ -324,23 +284,30 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         }
 
     def validate(self) -> dict[str, float]:
-        """CER of held-out questions in training voices."""
-        records = self.corpus.select("question", "valid")[:N_VALID]
-        return {"valid_cer": self.character_error_rate(records)}
+        """CER of held-out questions in training voices by language, and the use of the codes."""
+        self.clean.reopen()
+        asked = self.clean.corpus.select("question", "valid")
+        figures = {"valid_cer": self.character_error_rate([r for r in asked if r.language == "en"])}
+        if mandarin := [r for r in asked if r.language == "zh"]:
+            figures["valid_cer_zh"] = self.character_error_rate(mandarin)
+        if self.is_quantised and self.is_used.any():
+            figures["code_use"] = float(self.is_used.float().mean())  # since the last validation
+            self.is_used.zero_()
+        return figures
 
     def character_error_rate(self, records: list[Record]) -> float:
-        """Greedy CER over clean records, through the codes when they are on."""
+        """Greedy CER over the first clean records, through the codes when they are on."""
         errors = total = 0
-        for first in range(0, len(records), 32):
-            chosen = records[first : first + 32]
-            batch = self.to_device(self.prepare(chosen, self.rng, strength=0.0))
+        alphabet = self.model.recogniser.alphabet
+        for first in range(0, min(len(records), N_VALID), 32):
+            batch = self.clean.prepare(records[first : first + 32], self.rng).to(self.device)
             with self.autocast():
                 hidden, mask = self.model.states(batch)
                 if self.is_quantised:
                     hidden, _, _ = self.quantise(hidden, mask)
                 texts = self.model.recogniser.transcribe(hidden, mask)
             for text, got in zip(batch.texts, texts, strict=True):
-                expected = labels_to_text(text_to_labels(text))
+                expected = labels_to_text(text_to_labels(text, alphabet), alphabet)
                 errors += edit_distance(expected, got)
                 total += len(expected)
         return errors / max(1, total)

@@ -1,4 +1,4 @@
-"""Speech of one voice at the vocoder's rate, with mel, pitch and phase, cached on disk."""
+"""Speech at the vocoder's rate, with mel, pitch and phase, cached on disk."""
 
 import logging
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from torch import Tensor
 from antiphon.audio import resample
 from antiphon.errors import ConfigError
 from antiphon.training.data import SAMPLE_RATE as CORPUS_RATE
-from antiphon.training.data import SpeechCorpus
+from antiphon.training.data import Record, SpeechCorpus
 from antiphon.training.pitch import analyse_pitch
+from antiphon.training.prefetch import map_ahead
 from matcha.utils.audio import mel_spectrogram
 
 logger = logging.getLogger(__name__)
@@ -87,36 +88,65 @@ class VoiceStore:
         return VocoderBatch(**stacked)
 
 
-def build_voice_store(corpus: SpeechCorpus, voice: str, limit: int, folder: Path) -> VoiceStore:
-    """Prepare the answers of one voice, or open what an earlier call prepared.
+def analyse(waveform: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.generic]]:
+    """Bring a waveform to the vocoder's rate; mel, pitch and phase of its whole frames."""
+    waveform = resample(waveform, CORPUS_RATE, SAMPLE_RATE)
+    n_frames = len(waveform) // HOP
+    waveform = waveform[: n_frames * HOP]
+    pitch = analyse_pitch(waveform, n_frames, HOP, SAMPLE_RATE)
+    with torch.no_grad():
+        mel = log_mel(torch.from_numpy(waveform)[None])[0].T.numpy()
+    return {
+        "mel": mel.astype(np.float16),
+        "waveform": (waveform * 32767).clip(-32768, 32767).astype(np.int16),
+        "f0": pitch.f0.astype(np.float32),
+        "cycles": pitch.cycles,
+    }
+
+
+def choose_spoken(
+    corpus: SpeechCorpus, voice: str, output_voices: tuple[str, ...], limit: int
+) -> list[Record]:
+    """List the answers of one synthesiser's voice, or at most `limit` of each output voice.
 
     Raises:
-        ConfigError: If the corpus has no answers in this voice.
+        ConfigError: If a voice has none.
+    """
+    if not output_voices:
+        records = [r for r in corpus.select("answer") if r.voice == voice][:limit]
+        if not records:
+            raise ConfigError(f"the corpus has no answers in the voice {voice}; check `voice`")
+        return records
+    chosen: list[Record] = []
+    for name in output_voices:
+        records = [r for r in corpus.select(None) if r.output == name][:limit]
+        if not records:
+            raise ConfigError(
+                f"the corpus has no answers in the output voice {name}; check `output_voices`"
+            )
+        chosen += records
+    order = np.random.default_rng(0).permutation(len(chosen))
+    return [chosen[place] for place in order]
+
+
+def build_voice_store(
+    corpus: SpeechCorpus, records: list[Record], folder: Path, n_workers: int = 0
+) -> VoiceStore:
+    """Prepare utterances, or open what an earlier call prepared.
+
+    Args:
+        corpus: Where they are.
+        records: Which they are.
+        folder: Where the results are kept.
+        n_workers: Processes that analyse; 0 does it in this one.
     """
     if (folder / "bounds.npy").exists():
         return VoiceStore(folder)
-    records = [r for r in corpus.select("answer") if r.voice == voice][:limit]
-    if not records:
-        raise ConfigError(f"the corpus has no answers in the voice {voice}; check `voice`")
     folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[npt.NDArray[np.generic]]] = {
-        "mel": [], "waveform": [], "f0": [], "cycles": []
-    }  # fmt: skip
-    bounds = [0]
-    for record in records:
-        waveform = resample(corpus.waveform(record), CORPUS_RATE, SAMPLE_RATE)
-        n_frames = len(waveform) // HOP
-        waveform = waveform[: n_frames * HOP]
-        pitch = analyse_pitch(waveform, n_frames, HOP, SAMPLE_RATE)
-        with torch.no_grad():
-            mel = log_mel(torch.from_numpy(waveform)[None])[0].T.numpy()
-        parts["mel"].append(mel.astype(np.float16))
-        parts["waveform"].append((waveform * 32767).clip(-32768, 32767).astype(np.int16))
-        parts["f0"].append(pitch.f0.astype(np.float32))
-        parts["cycles"].append(pitch.cycles)
-        bounds.append(bounds[-1] + n_frames)
-    for name, arrays in parts.items():
-        np.save(folder / f"{name}.npy", np.concatenate(arrays))
-    np.save(folder / "bounds.npy", np.array(bounds))
+    parts = list(map_ahead(analyse, (corpus.waveform(r) for r in records), n_workers))
+    for name in parts[0]:
+        np.save(folder / f"{name}.npy", np.concatenate([part[name] for part in parts]))
+    bounds = np.cumsum([0, *(len(part["f0"]) for part in parts)])
+    np.save(folder / "bounds.npy", bounds)
     logger.info("%d utterances, %.1f minutes", len(records), bounds[-1] * HOP / SAMPLE_RATE / 60)
     return VoiceStore(folder)

@@ -1,4 +1,4 @@
-"""Trains the embedded HiFT vocoder on one voice: spectral losses with phase, then adversarial ones.
+"""Trains the embedded HiFT vocoder: spectral losses that include phase, then adversarial ones.
 
 The excitation of a training piece is aligned to the waveform's own fundamental, so that the
 vocoder only has to learn the filter and phase becomes a target. At run time nothing is aligned.
@@ -24,6 +24,7 @@ from antiphon.training.vocoder_data import (
     VocoderBatch,
     VoiceStore,
     build_voice_store,
+    choose_spoken,
     log_mel,
 )
 from antiphon.training.vocoder_loss import VocoderLoss
@@ -43,7 +44,9 @@ class VocoderTaskConfig(AdversarialConfig):
 
     Attributes:
         voice: Voice of the corpus to learn.
-        n_utterances: Most utterances used.
+        output_voices: Output voices to learn instead; empty for `voice`.
+        n_utterances: Most utterances of a voice used.
+        n_loaders: Processes that analyse the corpus; 0 does it in this one.
         batch, n_frames: Pieces in a batch and mel frames in a piece.
         phase_weight, mel_weight: Weights beside the magnitude loss.
         mel_noise: Largest standard deviation of noise on the input mel.
@@ -58,7 +61,9 @@ class VocoderTaskConfig(AdversarialConfig):
     run: str = "runs/vocoder"
     out: str = "resources/embedded/decoder"
     voice: str = "flite:slt"
+    output_voices: tuple[str, ...] = ()
     n_utterances: int = 1200
+    n_loaders: int = 0
     batch: int = 16
     n_frames: int = 32
     phase_weight: float = 1.0
@@ -136,10 +141,11 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         self.valid_range = range(len(self.store) - n_valid, len(self.store))
 
     def _open_store(self) -> VoiceStore:
-        """Prepare the voice's data, once."""
-        corpus = SpeechCorpus(self.config.data)
-        folder = Path(self.config.run) / "store"
-        return build_voice_store(corpus, self.config.voice, self.config.n_utterances, folder)
+        """Prepare the voices' data, once."""
+        config = self.config
+        corpus = SpeechCorpus(config.data)
+        records = choose_spoken(corpus, config.voice, config.output_voices, config.n_utterances)
+        return build_voice_store(corpus, records, Path(config.run) / "store", config.n_loaders)
 
     def start_from(self, folder: Path) -> None:
         """Take a folder's hift.pt."""

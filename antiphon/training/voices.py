@@ -1,13 +1,15 @@
-"""Synthesiser voices: which are trained on, which are kept for testing. Knows nothing of text."""
+"""Synthesiser voices: which are trained on, kept for testing, spoken in. Knows nothing of text."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ANSWER_VOICE = "flite:slt"
 ANSWER_STRETCH = 1.15  # a little slower than flite's own: easier to follow, more tokens a sound
 # Never used for training: the variants f4 and m5 in any accent, and the recorded voice rms.
 RESERVED_VOICES = ("flite:rms", "espeak-ng:en-us+f4", "espeak-ng:en-gb-scotland+m5")
 RESERVED_VARIANTS = frozenset({"f4", "m5"})
+MANDARIN = "espeak-ng:cmn"
+RESERVED_MANDARIN_VOICES = (f"{MANDARIN}+f4",)
 
 ACCENTS = (
     "en-us", "en-us", "en-us", "en-gb", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-scotland",
@@ -52,9 +54,31 @@ class Speaking:
     warp: float = 1.0
 
 
-def draw_speaking(rng: random.Random) -> Speaking:
+MIDDLE, LOW, HIGH = "middle", "low", "high"
+# The voices to answer in, the usual one first: each says English and Mandarin. Low and high are
+# the middle one with a longer and a shorter vocal tract, spoken so much faster or slower that a
+# text lasts equally long in all three; so what is said in one can be learned in another.
+OUTPUT_VOICES: dict[str, dict[str, Speaking]] = {
+    name: {
+        "en": Speaking(ANSWER_VOICE, ANSWER_STRETCH * warp, 50, warp),
+        "zh": Speaking(f"{MANDARIN}+f2", 1.1 * warp, 50, warp),
+    }
+    for name, warp in ((MIDDLE, 1.0), (LOW, 0.78), (HIGH, 1.18))
+}
+
+
+def output_speaking(voice: str, language: str, pace: float = 1.0) -> Speaking:
+    """How an output voice says something in a language; `pace` is a factor on the duration."""
+    speaking = OUTPUT_VOICES[voice][language]
+    return replace(speaking, stretch=speaking.stretch * pace)
+
+
+def draw_speaking(rng: random.Random, language: str = "en") -> Speaking:
     """Draw a training voice with a rate, pitch and speaker-size shift."""
     stretch = rng.uniform(0.82, 1.25)
+    if language == "zh":
+        warp = rng.uniform(0.88, 1.14) if rng.random() < 0.5 else 1.0
+        return Speaking(f"{MANDARIN}+{rng.choice(VARIANTS)}", stretch, rng.randint(25, 75), warp)
     if rng.random() < ESPEAK_SHARE:
         voice = f"espeak-ng:{rng.choice(ACCENTS)}+{rng.choice(VARIANTS)}"
         warp = rng.uniform(0.9, 1.12) if rng.random() < 0.3 else 1.0
@@ -65,6 +89,8 @@ def draw_speaking(rng: random.Random) -> Speaking:
     return Speaking(voice, stretch, 50, warp)
 
 
-def training_voice_sample() -> tuple[str, ...]:
+def training_voice_sample(language: str = "en") -> tuple[str, ...]:
     """The training voices that evaluations ask in."""
+    if language == "zh":
+        return tuple(f"{MANDARIN}+{variant}" for variant in ("f2", "m3", "f1", "m7"))
     return ("flite:slt", "flite:awb", "espeak-ng:en-us+f2", "espeak-ng:en-gb+m3", "flite:kal16")

@@ -13,9 +13,13 @@ from antiphon.assembly import ModelChoice, load_parts, open_pipeline
 from antiphon.dialogue.events import AudioChunk, TurnDone
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.evaluation.transcriber import CodeTranscriber
 from antiphon.training.data import CodeStore, SpeechCorpus
+from antiphon.training.lm_export import read_domain
+from antiphon.training.recogniser import BILINGUAL
 from antiphon.training.tasks import TASKS
 from antiphon.training.tokenizer_task import TokenizerTask, TokenizerTaskConfig
+from flow_inference import AudioDecoder
 from speech_tokenizer import SpeechTokenizer
 
 TRAINED = ("tokenizer", "decoder", "vocoder", "lm")
@@ -97,6 +101,34 @@ def test_the_whole_model_answers(root: Path) -> None:
     heard = sum(len(chunk.waveform) for chunk in chunks)
     assert heard == pytest.approx(done.audio_s * 22_050, abs=1)
     assert all(np.isfinite(chunk.waveform).all() for chunk in chunks)
+
+
+def test_the_model_says_what_it_was_taught(root: Path) -> None:
+    assert read_domain(root / "model/lm") == "full"
+    described = json.loads((root / "model/lm/antiphon.json").read_text())
+    assert described["languages"] == ["en", "zh"]
+
+
+def test_the_corpus_has_two_languages_and_three_voices(root: Path) -> None:
+    records = SpeechCorpus(root / "data").records
+    assert {"en", "zh"} <= {record.language for record in records if record.role == "question"}
+    assert {record.output for record in records if record.role == "voice"} == {"low", "high"}
+
+
+def test_each_voice_of_the_decoder_sounds_different(root: Path) -> None:
+    decoder = AudioDecoder.from_pretrained(root / "model/decoder")
+    assert decoder.voices == ("middle", "low", "high")
+    sounds = [decoder.decode([1, 2, 3, 4], voice) for voice in decoder.voices]
+    assert not torch.equal(sounds[0], sounds[1])
+    assert torch.equal(sounds[0], decoder.decode([1, 2, 3, 4]))
+
+
+def test_the_recogniser_half_reads_both_languages(root: Path) -> None:
+    tokenizer = SpeechTokenizer.from_pretrained(root / "model/tokenizer")
+    codebook = tokenizer.model.codebook.weight.detach()
+    transcriber = CodeTranscriber(root / "model/tokenizer", codebook)
+    assert set(transcriber.transcribe(torch.arange(20))) <= set(BILINGUAL)
+    assert transcriber.transcribe(torch.tensor([], dtype=torch.long)) == ""
 
 
 def test_an_unfinished_setting_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from antiphon.checkpoints import load_strict, load_weights
 from antiphon.errors import ConfigError
 from antiphon.training.data import CodeStore
-from antiphon.training.flow_data import Cut, build_flow_store, mel_frames
+from antiphon.training.flow_data import Cut, FlowSource, build_flow_store, mel_frames
 from antiphon.training.flow_task import FlowTask, FlowTaskConfig, train
 from cosyvoice.config import load_decoder_config
 
@@ -65,7 +65,7 @@ def config(corpus: Path, tmp_path: Path) -> FlowTaskConfig:
 
 
 def test_mels_are_cut_at_their_tokens(corpus: Path, tmp_path: Path) -> None:
-    store = build_flow_store(corpus, VOICE, 10, 8, tmp_path / "store")
+    store = build_flow_store(FlowSource(str(corpus), VOICE, (), 10, 8), tmp_path / "store")
     assert len(store) == len(N_TOKENS)
     assert np.diff(store.frame_bounds).tolist() == [mel_frames(n) for n in N_TOKENS]
     whole, part = Cut(3, 0, 26), Cut(3, 5, 12)
@@ -75,7 +75,7 @@ def test_mels_are_cut_at_their_tokens(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_drawn_cuts_lie_within_their_utterances(corpus: Path, tmp_path: Path) -> None:
-    store = build_flow_store(corpus, VOICE, 10, 8, tmp_path / "store")
+    store = build_flow_store(FlowSource(str(corpus), VOICE, (), 10, 8), tmp_path / "store")
     generator = torch.Generator().manual_seed(1)
     for _ in range(50):
         cuts = store.draw_cuts(range(1, 4), 3, 16, generator)
@@ -86,12 +86,12 @@ def test_drawn_cuts_lie_within_their_utterances(corpus: Path, tmp_path: Path) ->
 
 def test_tokens_beyond_the_vocabulary_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vocab_size is 4"):
-        build_flow_store(corpus, VOICE, 10, 4, tmp_path / "store")
+        build_flow_store(FlowSource(str(corpus), VOICE, (), 10, 4), tmp_path / "store")
 
 
 def test_other_voices_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tone:high"):
-        build_flow_store(corpus, "tone:high", 10, 8, tmp_path / "store")
+        build_flow_store(FlowSource(str(corpus), "tone:high", (), 10, 8), tmp_path / "store")
 
 
 def test_training_exports_what_the_loader_takes(config: FlowTaskConfig) -> None:

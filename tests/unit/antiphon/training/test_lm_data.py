@@ -9,8 +9,9 @@ from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.dialogue.prompt import render_prompt, speech_turn
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
-from antiphon.training import lm_data
+from antiphon.training import lm_data, lm_rows
 from antiphon.training.data import Record
+from antiphon.training.domain.table import SmallDomain
 from antiphon.training.text_vocabulary import write_text_vocabulary
 
 N_AUDIO = 32
@@ -149,8 +150,10 @@ def test_only_sums_and_counts_are_recited(builder):
 
 def test_readings_are_written_down_only(builder, tokenizer):
     read = Record("r0", "apple tea", "v", "reading", "reading", "train", 0, 1)
-    rows = lm_data.RowSource(builder, [read], {"r0": codes(1, 2)}, {"": codes(3)}, 256)
-    rows.mixture = lm_data.Mixture(transcription=0.0, silent=0.0, typed=0.0)
+    rows = lm_rows.RowSource(
+        builder, SmallDomain(), [read], {"r0": codes(1, 2)}, {"": codes(3)}, 256
+    )
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0, typed=0.0)
     assert tokenizer.decode(learned(rows.speech_segment())[:-1]) == "apple tea"
 
 
@@ -166,8 +169,8 @@ def test_a_hummed_answer_goes_on_after_sound_but_does_not_learn_it(builder, toke
 
 
 def source(builder, **mixture):
-    rows = lm_data.RowSource(builder, [], {}, {"Nine.": codes(1, 2)}, 256)
-    rows.mixture = lm_data.Mixture(transcription=0.0, silent=0.0, **mixture)
+    rows = lm_rows.RowSource(builder, SmallDomain(), [], {}, {"Nine.": codes(1, 2)}, 256)
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0, **mixture)
     return rows
 
 
@@ -175,8 +178,8 @@ def test_batches_of_sums_have_as_many_tokens_in_shorter_rows(builder):
     rows = source(builder, recited=1.0)
     rows.row_length = 2048  # this vocabulary spells numbers letter by letter
     batch = next(rows.batches(2))
-    n_rows = 2 * lm_data.RECITED_ROWS
-    assert [len(row.ids) for row in batch] == [2048 // lm_data.RECITED_ROWS] * n_rows
+    n_rows = 2 * lm_rows.RECITED_ROWS
+    assert [len(row.ids) for row in batch] == [2048 // lm_rows.RECITED_ROWS] * n_rows
     assert all((row.targets != lm_data.NO_TARGET).any() for row in batch)
 
 
@@ -198,7 +201,42 @@ def test_typed_rows_fit_and_learn(builder):
 
 
 def test_practice_moves_from_listening_and_sums_to_whole_replies():
-    early, late = lm_data.mixture_at(0.1, 0.5), lm_data.mixture_at(0.9, 0.5)
+    early, late = lm_rows.mixture_at(0.1, 0.5), lm_rows.mixture_at(0.9, 0.5)
     assert early.silent > late.silent
     assert early.recited > late.recited
     assert early.spoken < late.spoken
+
+
+def conversation(context_answer="Nine."):
+    first = Record("q0.0", "hello", "v", "greeting", "question", "train", 0, 1, context_answer)
+    second = Record(
+        "q0", "slower", "v", "pace", "question", "train", 0, 1, "Nine.", pace=1.4, context="q0.0"
+    )
+    return [first, second]
+
+
+def test_a_follow_up_comes_after_its_conversation_and_alone_is_learned(builder, tokenizer):
+    known = {"q0.0": codes(1, 2), "q0": codes(3)}
+    answers = {"Nine.": codes(4), "Nine.\n1.4": codes(5, 6)}
+    rows = lm_rows.RowSource(builder, SmallDomain(), conversation(), known, answers, 256)
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0)
+    rows.order = [rows.by_id["q0"]]
+    segment = rows.speech_segment()
+    audio_0, user = tokenizer.layout.audio_0, tokenizer.layout.user
+    assert [t - audio_0 for t in segment.ids if t >= audio_0] == [1, 2, 4, 3, 5, 6]
+    assert segment.ids.count(user) == 2
+    assert learned(segment) == [*tokenizer.encode("Nine."), audio_0 + 5, audio_0 + 6, user]
+
+
+def test_a_follow_up_without_its_conversation_is_passed_over(builder):
+    known = {"q0.0": codes(1, 2), "q0": codes(3)}
+    records = conversation(context_answer="Unheard of.")
+    rows = lm_rows.RowSource(builder, SmallDomain(), records, known, {"Nine.": codes(4)}, 256)
+    assert rows.before(rows.by_id["q0"]) is None
+    assert rows.before(rows.by_id["q0.0"]) == []
+
+
+def test_a_mandarin_sum_is_recited_and_typed(builder, tokenizer):
+    segment = builder.recited("七加二等于九。")
+    assert tokenizer.decode(learned(segment)) == "九。"
+    assert lm_data.typed_forms("七加二等于几", random.Random(1)).startswith("七加二等于几")

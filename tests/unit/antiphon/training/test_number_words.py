@@ -61,3 +61,13 @@ def test_pinned_rows_hold_their_values_and_others_stay(tokenizer):
 def test_the_same_word_gets_the_same_place_every_time(tokenizer):
     first, second = NumberWords(tokenizer, WIDTH), NumberWords(tokenizer, WIDTH)
     assert torch.equal(first.vectors, second.vectors)
+
+
+def test_chinese_digits_lie_where_their_values_do(tmp_path):
+    digits = "零一二三四五六七八九"
+    write_text_vocabulary(tmp_path, 50 * list(digits), 400, 4)
+    chinese = GlmTextTokenizer.from_pretrained(tmp_path)
+    numbers = NumberWords(chinese, WIDTH, has_mandarin=True)
+    vectors = dict(zip(numbers.ids.tolist(), numbers.vectors, strict=True))
+    rows = [vectors[chinese.encode(digit)[0]] for digit in digits]
+    assert torch.dist(rows[4], rows[5]) < torch.dist(rows[4], rows[8])

@@ -46,3 +46,11 @@ def test_fewer_tokens_when_the_texts_have_no_more_pairs():
 def test_too_few_ranks_are_refused():
     with pytest.raises(ConfigError, match="at least 256"):
         train_tokenizer_model(TEXTS, 100)
+
+
+def test_a_chinese_character_is_at_most_one_token(tmp_path):
+    write_text_vocabulary(
+        tmp_path, 50 * ["七加二等于九。", "九加七等于十六。"], n_ranks=400, n_audio=4
+    )
+    tokenizer = GlmTextTokenizer.from_pretrained(tmp_path)
+    assert [tokenizer.decode([i]) for i in tokenizer.encode("七加九")] == ["七", "加", "九"]

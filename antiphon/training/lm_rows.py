@@ -1,0 +1,219 @@
+"""Draws what the language model practises, row by row, in the mixture of the moment.
+
+Knows no network; single exchanges are built in lm_data.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from antiphon.dialogue.prompt import render_system
+from antiphon.dialogue.session import TurnKind
+from antiphon.training.corpus_plan import answer_key
+from antiphon.training.data import Record
+from antiphon.training.domain.table import Domain
+from antiphon.training.grammar import Exchange
+from antiphon.training.lm_data import Codes, Row, Segment, SegmentBuilder, follow, pack
+
+TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
+RECITED_COUNTS = 0.4
+RECITED_ROWS = 4
+SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
+TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
+WRITTEN_DOWN = ("en", "zh")
+FIRST_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is practised: shares of spoken questions, and of rows.
+
+    Attributes:
+        transcription: Share of spoken questions that are only written down.
+        silent: Share that are answered in text alone; the end of the reply is not learned there.
+        recited: Share of batches that are sums and counts in text alone: the cheapest practice.
+        typed: Share of rows with typed instead of spoken questions.
+        dialogue: Share of rows that are one conversation.
+        spoken: Share of batches that are answers alone, to put their text into sound.
+    """
+
+    transcription: float
+    silent: float
+    recited: float = 0.1
+    typed: float = 0.2
+    dialogue: float = 0.1
+    spoken: float = 0.1
+
+
+LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
+SPEAKING = Mixture(
+    transcription=0.1, silent=0.25, recited=0.06, typed=0.12, dialogue=0.1, spoken=0.5
+)
+
+
+def mixture_at(fraction: float, listening_until: float) -> Mixture:
+    """First mostly listening, whose exchanges are short, and sums in text; then whole replies.
+
+    Never text alone: a model that began with it heard next to nothing of speech 2,900 steps later.
+    """
+    return LISTENING if fraction < listening_until else SPEAKING
+
+
+class RowSource:
+    """Yields packed rows for ever.
+
+    Args:
+        builder: Builds the exchanges.
+        domain: What is asked in writing and recited.
+        records: Questions and readings to train on, all with codes.
+        codes: Codes by utterance id.
+        answers: Codes of the spoken answer by its key (corpus_plan.answer_key).
+        row_length: Tokens in a row.
+    """
+
+    def __init__(
+        self,
+        builder: SegmentBuilder,
+        domain: Domain,
+        records: list[Record],
+        codes: dict[str, Codes],
+        answers: dict[str, Codes],
+        row_length: int,
+    ) -> None:
+        self.builder, self.domain, self.codes, self.answers = builder, domain, codes, answers
+        self.records = records + [r for r in records if r.skill in TWICE_PRACTISED]
+        self.by_id = {record.id: record for record in records}
+        self.row_length = row_length
+        self.mixture = LISTENING
+        self.rng = builder.rng
+        layout, tokenizer = builder.layout, builder.tokenizer
+        kinds: tuple[TurnKind, TurnKind] = ("speech", "text")
+        self.prefixes = {kind: render_system(kind, layout, tokenizer) for kind in kinds}
+        self.order: list[Record] = []
+        self.fillers = list(answers.values())
+        self.texts = [key for key in answers if "\n" not in key]  # those at the usual pace
+        self.lists = [text for text in self.texts if ":" in text or "：" in text] or self.texts
+
+    def next_record(self) -> Record:
+        """The next question; in each round all come once, those of hard skills twice."""
+        if not self.order:
+            self.order = self.rng.sample(self.records, len(self.records))
+        return self.order.pop()
+
+    def before(self, record: Record) -> list[Segment] | None:
+        """The earlier turns of a question's conversation; None if one has no codes."""
+        turns: list[Segment] = []
+        while record.context:
+            earlier = self.by_id.get(record.context)
+            spoken = self.answers.get(answer_key(earlier.answer, earlier.pace)) if earlier else None
+            if earlier is None or spoken is None:
+                return None
+            turns.insert(
+                0, self.builder.spoken_question(self.codes[earlier.id], earlier.answer, spoken)
+            )
+            record = earlier
+        return turns
+
+    def speech_segment(self) -> Segment:
+        """A spoken question, answered or transcribed; the turns before it, if any, come first."""
+        while True:
+            record = self.next_record()
+            if record.text and record.language in WRITTEN_DOWN and self.is_written_down(record):
+                return self.builder.transcription(self.codes[record.id], record.text)
+            before = self.before(record)
+            if before is not None and record.role != "reading":
+                return follow(before, self.answered(record))
+
+    def is_written_down(self, record: Record) -> bool:
+        """Decide whether a question is transcribed; a reading always is."""
+        return record.role == "reading" or self.rng.random() < self.mixture.transcription
+
+    def answered(self, record: Record) -> Segment:
+        """A spoken question with its answer, in text alone or in text and sound."""
+        codes = self.codes[record.id]
+        answer_codes = self.answers.get(answer_key(record.answer, record.pace))
+        silent = self.mixture.silent / max(1e-6, 1 - self.mixture.transcription)
+        if answer_codes is None or self.rng.random() < silent:
+            return self.builder.silent_question(codes, record.answer)
+        return self.builder.spoken_question(codes, record.answer, answer_codes)
+
+    def typed_segment(self) -> Segment:
+        """A typed question: sums and counts answered in text alone, or any with its sound."""
+        kind = self.rng.random()
+        if kind < TYPED_SUMS:
+            exchange = self.domain.draw(self.rng, "arithmetic")
+            return self.builder.typed_question(exchange.question, exchange.answer, None)
+        if kind < TYPED_SUMS + TYPED_COUNTS:
+            exchange = self.domain.long_count(self.rng)
+            filler = self.rng.choice(self.fillers)
+            return self.builder.hummed_question(exchange.question, exchange.answer, filler)
+        while True:
+            exchange = self.domain.draw(self.rng)
+            found = [
+                self.answers.get(answer_key(turn.answer, turn.pace))
+                for turn in (*exchange.before, exchange)
+            ]
+            if not exchange.sound and all(codes is not None for codes in found):
+                return self.typed_turns(exchange, found)
+
+    def typed_turns(self, exchange: Exchange, spoken: Sequence[Codes | None]) -> Segment:
+        """A typed conversation; `spoken` are the codes of its answers."""
+        turns = [
+            self.builder.typed_question(turn.question, turn.answer, codes)
+            for turn, codes in zip((*exchange.before, exchange), spoken, strict=True)
+        ]
+        return follow(turns[:-1], turns[-1])
+
+    def row(self) -> Row:
+        """Pack exchanges of one kind behind their system prompt."""
+        kind: TurnKind = "text" if self.rng.random() < self.mixture.typed else "speech"
+        draw = self.typed_segment if kind == "text" else self.speech_segment
+        is_dialogue = self.rng.random() < self.mixture.dialogue
+        segments = fill(draw, self.row_length - len(self.prefixes[kind]))
+        return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
+
+    def recited(self) -> Segment:
+        """A sum or a count to say to the end."""
+        if self.rng.random() < RECITED_COUNTS:
+            exchange = self.domain.long_count(self.rng)
+        else:
+            exchange = self.domain.draw(self.rng, "arithmetic")
+        return self.builder.recited(exchange.answer)
+
+    def recited_row(self, length: int) -> Row:
+        """Pack sums and counts into a short row, without a system prompt."""
+        return pack([], fill(self.recited, length), length, is_dialogue=False)
+
+    def spoken(self) -> Segment:
+        """An answer to put into sound."""
+        text = self.rng.choice(self.lists if self.rng.random() < SPOKEN_LISTS else self.texts)
+        return self.builder.spoken(text, self.answers[text])
+
+    def spoken_row(self) -> Row:
+        """Pack answers alone, without a system prompt: most of such a row is sound."""
+        return pack([], fill(self.spoken, self.row_length), self.row_length, is_dialogue=False)
+
+    def batches(self, n_rows: int) -> Iterator[list[Row]]:
+        """Yield lists of rows for ever: `n_rows` long ones, or as many tokens in short ones."""
+        while True:
+            kind = self.rng.random()
+            if kind < self.mixture.recited:
+                short = self.row_length // RECITED_ROWS
+                yield [self.recited_row(short) for _ in range(RECITED_ROWS * n_rows)]
+            elif kind < self.mixture.recited + self.mixture.spoken:
+                yield [self.spoken_row() for _ in range(n_rows)]
+            else:
+                yield [self.row() for _ in range(n_rows)]
+
+
+def fill(draw: Callable[[], Segment], length: int) -> list[Segment]:
+    """Draw exchanges as long as they fit into `length` tokens; the first may take some draws."""
+    segments: list[Segment] = []
+    for _ in range(FIRST_DRAWS):
+        segment = draw()
+        while len(segment.ids) <= length:
+            segments.append(segment)
+            length -= len(segment.ids)
+            segment = draw()
+        if segments:
+            break
+    return segments

@@ -1,0 +1,72 @@
+"""The full domain's corpus plan: conversations, noises, paces and several output voices."""
+
+import hashlib
+import json
+
+import pytest
+
+from antiphon.training.corpus_plan import DataTaskConfig, answer_key, plan_corpus
+from antiphon.training.voices import LOW, MIDDLE, OUTPUT_VOICES
+
+SIZES = {"n_questions": 300, "n_readings": 20, "n_answers": 400, "n_validation": 40}
+
+
+@pytest.fixture(scope="module")
+def plan():
+    config = DataTaskConfig(**SIZES, n_recitals=10, n_other_voices=20, domain="full")
+    assert plan_corpus(config) == plan_corpus(config)
+    return plan_corpus(config)
+
+
+def test_ids_are_unique_and_contexts_are_there(plan):
+    by_id = {utterance.id: utterance for utterance in plan}
+    assert len(by_id) == len(plan)
+    later = [utterance for utterance in plan if utterance.context]
+    assert {utterance.skill for utterance in later} == {"followup", "pace"}
+    for utterance in later:
+        assert by_id[utterance.context].speaking == utterance.speaking
+
+
+def test_every_answer_of_a_conversation_is_spoken(plan):
+    spoken = {answer_key(u.text, u.pace) for u in plan if u.role == "answer"}
+    for utterance in plan:
+        if utterance.role == "question" and utterance.split == "train":
+            assert answer_key(utterance.answer, utterance.pace) in spoken
+
+
+def test_slower_answers_are_asked_to_last_longer(plan):
+    paced = [u for u in plan if u.role == "answer" and u.pace != 1.0]
+    assert paced
+    for utterance in paced:
+        usual = OUTPUT_VOICES[MIDDLE][utterance.language]
+        assert utterance.speaking.stretch == pytest.approx(usual.stretch * utterance.pace)
+
+
+def test_other_voices_say_what_the_usual_one_says(plan):
+    by_id = {utterance.id: utterance for utterance in plan}
+    others = [utterance for utterance in plan if utterance.role == "voice"]
+    assert len(others) == 20 * (len(OUTPUT_VOICES) - 1)
+    for utterance in others:
+        usual = by_id[utterance.id.partition(".")[0]]
+        assert (usual.text, usual.pace, usual.output) == (utterance.text, utterance.pace, MIDDLE)
+    low = OUTPUT_VOICES[LOW]["en"]
+    middle = OUTPUT_VOICES[MIDDLE]["en"]
+    assert low.stretch / low.warp == pytest.approx(middle.stretch / middle.warp)
+
+
+def test_reserved_voices_are_not_in_it(plan):
+    voices = {utterance.speaking.voice for utterance in plan}
+    assert not any(voice.endswith(("+f4", "+m5")) or "rms" in voice for voice in voices)
+    assert {utterance.language for utterance in plan} >= {"en", "zh", ""}
+
+
+def test_the_small_domain_is_planned_as_before():
+    config = DataTaskConfig(
+        n_questions=200, n_readings=50, n_answers=100, n_recitals=60, n_validation=20
+    )
+    rows = []
+    for u in plan_corpus(config):
+        way = [u.speaking.voice, u.speaking.stretch, u.speaking.pitch, u.speaking.warp]
+        rows.append([u.id, u.text, u.skill, u.role, u.split, u.answer, *way])
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    assert digest == "1a3c0fb954afaeadfbea065864a72bc390d2db954bc1d088774d513a41ffbd98"
