@@ -125,8 +125,9 @@ def share_decoder(decoder: SpeechDecoder, n_spared: int = 0) -> Iterator[SpeechD
     if not isinstance(decoder, AudioDecoder):
         yield decoder
         return
-    n_cores = max(torch.get_num_threads() - n_spared, 1)
-    with DecoderService(decoder, begin=partial(use_cores_here, n_cores)) as service:
+    usual = torch.get_num_threads()
+    begin = partial(use_cores_here, max(usual - n_spared, 1), usual)
+    with DecoderService(decoder, begin=begin) as service:
         yield service
 
 

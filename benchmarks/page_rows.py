@@ -184,6 +184,7 @@ def interrupt(tab: CallDriver, clip: Waveform, after_ms: float) -> dict[str, flo
         CallError: If the reply is not stopped.
     """
     tab.recorded()
+    n_underruns = count_underruns(tab)
     since = tab.mark()
     tab.page.fill("#words", LONG)
     tab.page.press("#words", "Enter")
@@ -204,7 +205,8 @@ def interrupt(tab: CallDriver, clip: Waveform, after_ms: float) -> dict[str, flo
     tab.wait_for_state("listening")
     tab.page.wait_for_timeout(400)
     item = next(i for i in tab.items() if i["id"] == event_of(cut)["item_id"])
-    is_whole_capture = has_all and len(stretches) == 1
+    has_no_gap = len(stretches) == 1 and count_underruns(tab) == n_underruns
+    is_whole_capture = has_all and has_no_gap
     return {
         "speech_to_detection_ms": detected_ms - spoken.began_ms,
         "detection_to_silence_ms": sound.ended_ms - detected_ms,
@@ -213,6 +215,12 @@ def interrupt(tab: CallDriver, clip: Waveform, after_ms: float) -> dict[str, flo
         "captured_ms": captured_ms(played) if is_whole_capture else None,
         "history_heard_ms": None if item["heard_ms"] is None else number_of(item, "heard_ms"),
     }
+
+
+def count_underruns(tab: CallDriver) -> object:
+    """Ask how often the player ran dry so far: gaps are captured, but are no sound of the reply."""
+    stats = tab.ask("stats()")
+    return stats["underruns"] if isinstance(stats, dict) else None
 
 
 def is_whole(note: Note, after_ms: float) -> bool:

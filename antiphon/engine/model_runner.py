@@ -104,11 +104,12 @@ class ModelRunner:
         self.prefill_chunk = CPU_PREFILL_CHUNK if on_cpu else PREFILL_CHUNK
         self.decode_rows = CPU_DECODE_ROWS if on_cpu else DECODE_ROWS
         self.cache = SlotCache(shape, n_slots, self.device)
+        self._usual_cores = torch.get_num_threads()
 
     def adopt_thread(self) -> None:
         """Set up the calling thread, the only one from now on, for running this model."""
         if self.device.type == "cpu" and self.network.n_weights < SMALL_MODEL:
-            use_cores_here(1)
+            use_cores_here(1, self._usual_cores)
 
     def warm_up(self) -> None:
         """Run once, so that the first request does not pay for what is set up on first use."""

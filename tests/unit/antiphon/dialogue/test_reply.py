@@ -73,7 +73,7 @@ def test_a_reply_that_only_repeats_itself_is_ended(make_bench, caplog):
     events = run(bench.ask(options=TurnOptions(collapse_s=4.0)))
     done = events[-1]
     assert (done.stop_reason, done.text) == ("collapsed", "Well, ")
-    assert done.n_audio_tokens == 26 + 3 + 45  # 50 tokens are 4 s, nine in ten of them repeat
+    assert done.n_audio_tokens == 70  # of the last 50 (4 s), 44 are three tokens in turn: 1.93 bits
     np.testing.assert_allclose(sound_of(events), expected_sound(spoken[: done.n_audio_tokens]))
     assert len(bench.session.turns[0].reply_ids) == 6 + done.n_audio_tokens
     assert "it repeats them" in caplog.text

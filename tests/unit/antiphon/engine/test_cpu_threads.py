@@ -23,7 +23,7 @@ def test_only_the_calling_thread_changes() -> None:
     usual = torch.get_num_threads()
 
     def change() -> None:
-        use_cores_here(usual + 1)
+        use_cores_here(usual + 1, usual)
         torch.ones(300, 300) @ torch.ones(300, 300)
         seen.append(torch.get_num_threads())
 
@@ -31,6 +31,24 @@ def test_only_the_calling_thread_changes() -> None:
     in_thread(lambda: seen.append(torch.get_num_threads()))
     assert seen == [usual + 1, usual]
     assert torch.get_num_threads() == usual
+
+
+def test_threads_that_begin_together_leave_the_usual_number() -> None:
+    usual = torch.get_num_threads()
+    together = threading.Barrier(8)
+
+    def change() -> None:
+        together.wait(10)
+        use_cores_here(usual + 1, usual)
+
+    threads = [threading.Thread(target=change) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seen: list[int] = []
+    in_thread(lambda: seen.append(torch.get_num_threads()))
+    assert seen == [usual]
 
 
 def test_the_worker_runs_a_small_model_on_one_core() -> None:
