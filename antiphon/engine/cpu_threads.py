@@ -19,6 +19,7 @@ def use_cores_here(n_cores: int, usual: int) -> None:
         usual: What threads start with, asked before any thread of the program did this: one that
             asks while another is at it would be told the other's number.
     """
+    torch.get_num_threads()  # a thread's first call takes the usual number; not after the next line
     torch.set_num_threads(n_cores)
     restore = threading.Thread(target=torch.set_num_threads, args=(usual,))
     restore.start()
