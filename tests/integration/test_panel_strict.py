@@ -56,6 +56,7 @@ def test_silence_until_a_click(browser, served, fake):
     page = panel.page  # its scripts count as clicks once the driver has touched it: load it anew
     page.add_init_script("addEventListener('antiphon:ready', () => antiphonCall.sendText('hello'))")
     page.reload()
+    page.wait_for_timeout(3000)  # touches nothing while the call opens by itself
     panel.wait_for_notice("autoplay")
     panel.page.click(".notice [data-action=sound]")
     panel.wait_for_state("speaking")
