@@ -87,8 +87,8 @@ class FlowTaskConfig(TaskConfig):
     n_blocks: int = 1
     n_mid_blocks: int = 2
     guidance: float = 0.7
-    run_timesteps: int = 4
-    run_guided_steps: int = 2
+    run_timesteps: int = 6
+    run_guided_steps: int = 6
     vocoder_recipe: str = "vocoder-cpu"
 
 
