@@ -129,6 +129,10 @@ class Driver:
                 await self._changed.wait()
         return found[n - 1]
 
+    async def wait_for_sound(self, ms: float) -> None:
+        """Wait until so much sound has come in binary frames (24 kHz, 16 bits)."""
+        await self.until(lambda: len(self.sound) >= ms * 48)
+
     async def until(self, is_so: Callable[[], bool], timeout_s: float = 20) -> None:
         """Wait until something is so."""
         async with asyncio.timeout(timeout_s):

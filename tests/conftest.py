@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def few_threads() -> None:
     import torch
 
     torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_arrive() -> None:
+    """Let programs that tests start hear Ctrl-C, also where the tests run in the background.
+
+    A shell has background programs ignore it, and what they start inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

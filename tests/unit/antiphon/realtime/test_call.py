@@ -123,6 +123,7 @@ async def test_speaking_into_a_reply_stops_it_and_cuts_the_history(tmp_path: Pat
         async with call(parts) as driver:
             await driver.speak(spoken())
             first = await driver.wait_for("response.output_audio.delta")
+            await driver.wait_for_sound(810)  # what it will have played of it
             await driver.say(
                 "antiphon.playback", item_id=first["item_id"], played_ms=100, is_playing=True
             )
@@ -157,6 +158,7 @@ async def test_without_a_truncate_the_last_report_decides(tmp_path: Path) -> Non
         async with call(parts) as driver:
             await driver.speak(spoken())
             first = await driver.wait_for("response.output_audio.delta")
+            await driver.wait_for_sound(560)
             await driver.say(
                 "antiphon.playback", item_id=first["item_id"], played_ms=560, is_playing=False
             )
