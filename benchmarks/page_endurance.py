@@ -28,7 +28,7 @@ EVERY_S = 15.0
 WARM_UP = 4  # samples of memory that do not count: what is made once is made in the first minute
 AWAY_S = 1.5  # how long a killed server stays away before it is started again
 TABS = ("Live call", "Turn by turn", "Developer")
-CONTROLS = ("call", "mute", "mode-hands-free", "transcript", "words", "renew")
+CONTROLS = ("call", "mute", "mode-hands-free", "transcript", "words", "new")
 
 
 @dataclass(frozen=True)

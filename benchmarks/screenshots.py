@@ -152,7 +152,7 @@ def film(studio: Studio) -> None:
     with studio.open(viewport=FILM_SIZE, device_scale_factor=1) as tab:
         tab.start()
         tab.question(synthesise("what is your name"))  # the first opens what is opened once
-        tab.page.click("#renew")
+        tab.page.click("#new")  # the page has its own button for it
         tab.wait_for_state("listening")
         tab.page.wait_for_timeout(500)
         for question, after_ms in ((THIRD, 2500.0), (SECOND, 0.0)):
