@@ -72,7 +72,7 @@ class Plan:
     reply: Reply = field(default_factory=Reply)
     hears: bool = False  # answer when the microphone falls silent
     refuse: int = 0  # close code for every new call
-    queue: tuple[int | None, ...] = ()  # places told before the call opens
+    queue: tuple[int | None, ...] = ()  # places told before the call opens: see `move_queue`
     think_s: float = 0.15
     history: list[dict[str, object]] = field(default_factory=list)
 
@@ -104,7 +104,7 @@ class FakeCall:
             await self.send("antiphon.history", conversation_id=identity, items=plan.history)
         for place in plan.queue:
             await self.send("antiphon.queue", position=place, retry_after_s=0.4)
-            await asyncio.sleep(0.4)
+            await self.server.queue_moves.acquire()
         await self.send("antiphon.state", state="listening")
 
     async def listen(self) -> None:
@@ -280,6 +280,7 @@ class FakeRealtime:
         self.heard_samples = 0
         self.loudest = 0.0
         self.n_sent = 0
+        self.queue_moves = asyncio.Semaphore(0)
         self.spoke_at_ms: list[float] = []
         self.started_at_ms: list[float] = []
 
@@ -305,6 +306,14 @@ class FakeRealtime:
                 self.calls.remove(call)
             if call.replying:
                 call.replying.cancel()
+
+    def move_queue(self) -> None:
+        """Let whoever waits in the queue step forward."""
+
+        async def move() -> None:
+            self.queue_moves.release()
+
+        self.do(move())
 
     def plan_reply(self, **changes: object) -> None:
         """Change how the next reply is given."""

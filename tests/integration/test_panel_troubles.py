@@ -113,7 +113,9 @@ def test_queue_failed_reply_and_error(open_panel, fake):
     panel.page.click("#call")
     panel.wait_for_state("queued")
     assert panel.page.inner_text("#state") == "In the queue, place 3"
+    fake.move_queue()
     panel.page.get_by_text("Waiting for a free place").wait_for()
+    fake.move_queue()
     panel.wait_for_state("listening")
     fake.plan_reply(fails="out of memory")
     panel.type("hello")
