@@ -60,7 +60,7 @@ def test_a_spoken_question_is_answered_aloud(tab: CallDriver) -> None:
         assert found.n_lost == 0
     assert found.step_excess <= STEP
     question, reply = tab.items()
-    assert "three plus four" in str(question["text"])
+    assert "three plus fo" in str(question["text"])  # "for" sounds the same
     assert reply["text"] == turn.answer
     assert reply["status"] == "completed"
 

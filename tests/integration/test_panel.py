@@ -192,6 +192,7 @@ def test_push_to_talk(panel, fake):
     fake.plan_reply(seconds=8.0)
     panel.page.locator("#mode-push-to-talk").check()
     panel.start()
+    panel.wait_until("antiphonCall.events.counts()['session.updated'] >= 1")
     assert fake.of_type("session.update")[0]["session"]["audio"]["input"]["turn_detection"] is None
     panel.page.wait_for_timeout(300)
     assert fake.heard_samples == 0
