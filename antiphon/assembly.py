@@ -19,7 +19,7 @@ from antiphon.models.glm4voice.loader import ModelPaths
 from antiphon.models.registry import DEFAULT_MODEL, MODELS, ModelBundle, find_paths, load
 
 ENGINE_CORES = 1
-"""What the decoder leaves to the language model: threads that share a core wait for each other."""
+"""What a large decoder leaves to the language model: threads on one core wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,29 @@ def open_engine(bundle: ModelBundle, server: str | None) -> Engine:
 def share_decoder(decoder: SpeechDecoder, n_spared: int = 0) -> Iterator[SpeechDecoder]:
     """Let many replies be decoded together, where the decoder can do so, until the context is left.
 
+    A small decoder on a CPU has a thread a core; and replies that begin while more than one a core
+    are under way begin with larger blocks.
+
     Args:
         decoder: A decoder of another kind is given back as it is.
-        n_spared: Cores that it leaves to others, as far as one is left for itself.
+        n_spared: Cores that a large decoder leaves to others, as far as one is left for itself.
     """
     import torch
 
-    from antiphon.engine.cpu_threads import use_cores_here
-    from flow_inference import AudioDecoder, DecoderService
+    from antiphon.engine.cpu_threads import SMALL_MODEL, use_cores_here
+    from flow_inference import AudioDecoder, Crowd, DecoderService
 
     if not isinstance(decoder, AudioDecoder):
         yield decoder
         return
     usual = torch.get_num_threads()
-    begin = partial(use_cores_here, max(usual - n_spared, 1), usual)
-    with DecoderService(decoder, begin=begin) as service:
+    on_cpu = torch.device(decoder.device).type == "cpu"
+    is_small = on_cpu and decoder.n_weights < SMALL_MODEL
+    begin = partial(use_cores_here, 1 if is_small else max(usual - n_spared, 1), usual)
+    crowd = Crowd(usual + 1) if on_cpu else None
+    with DecoderService(
+        decoder, begin=begin, n_threads=usual if is_small else 1, crowd=crowd
+    ) as service:
         yield service
 
 

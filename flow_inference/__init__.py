@@ -1,7 +1,7 @@
 """Speech tokens to waveform, at once or block by block, for one reply or many."""
 
 from flow_inference.audio_decoder import AudioDecoder
-from flow_inference.block_schedule import BlockSchedule, StreamOptions
+from flow_inference.block_schedule import BlockSchedule, Crowd, StreamOptions
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.decoder_service import DecoderService
 from flow_inference.stream import DecoderStream
@@ -10,6 +10,7 @@ __all__ = [
     "AudioDecoder",
     "BatchOptions",
     "BlockSchedule",
+    "Crowd",
     "DecoderBatch",
     "DecoderService",
     "DecoderStream",

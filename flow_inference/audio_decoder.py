@@ -94,6 +94,11 @@ class AudioDecoder:
         return self.flow.input_embedding.num_embeddings
 
     @property
+    def n_weights(self) -> int:
+        """Values of flow and vocoder together."""
+        return sum(p.numel() for part in (self.flow, self.hift) for p in part.parameters())
+
+    @property
     def voices(self) -> tuple[str, ...]:
         """Voices to choose from, the usual one first."""
         return tuple(self._speakers)

@@ -28,6 +28,24 @@ class BlockSchedule:
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """What changes when many replies are under way.
+
+    Attributes:
+        n_replies: More than so many are a crowd; a reply that begins in one has other blocks.
+        schedule: Their sizes. A larger first block comes later, leaves its listener more time until
+            the next one, and costs less a second.
+    """
+
+    n_replies: int
+    schedule: BlockSchedule = BlockSchedule((20, 20, 30, 50))
+
+    def __post_init__(self) -> None:
+        if self.n_replies < 0:
+            raise ConfigError(f"a crowd of more than {self.n_replies}; expected at least 0")
+
+
+@dataclass(frozen=True)
 class StreamOptions:
     """How a reply is cut into blocks.
 

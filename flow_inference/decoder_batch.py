@@ -1,7 +1,8 @@
 """Chooses which blocks of many replies are decoded together. Knows no threads."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from antiphon.errors import ConfigError
 from flow_inference.audio_decoder import AudioDecoder
-from flow_inference.flow_window import decode_windows
+from flow_inference.flow_window import solve_windows
 from flow_inference.stream import BlockRun
 from flow_inference.vocoder_stream import push_together
 
@@ -64,6 +65,11 @@ class DecoderBatch:
         """Pushes and flushes that wait for a block."""
         return len(self._waiting)
 
+    @property
+    def deadline(self) -> float:
+        """The earliest deadline of all that wait; infinite if nobody does."""
+        return min(self._waiting.values(), default=math.inf)
+
     def add(self, run: BlockRun, deadline: float = 0.0) -> None:
         """Let a push or flush that is not done wait for its next block.
 
@@ -85,20 +91,26 @@ class DecoderBatch:
             del self._waiting[run]
         return group
 
-    def decode(self, group: Sequence[BlockRun]) -> Iterator[tuple[BlockRun, Tensor | Exception]]:
-        """Decode the next block of each of a group as one batch.
+    def decode(
+        self, group: Sequence[BlockRun]
+    ) -> Iterator[tuple[BlockRun, Tensor | Exception] | None]:
+        """Decode the next block of each of a group as one batch, step by step.
 
         What fails together is tried again one by one, so that an error reaches only whose it is.
 
         Yields:
             Each of them, as soon as it is spoken, with the samples that became final, (n,)
-            float32, or with why it failed.
+            float32, or with why it failed. None wherever something else may be decoded before.
         """
-        solved = list(zip(group, self._solve(group), strict=True))
+        mels = yield from self._solve(group)
+        solved = list(zip(group, mels, strict=True))
         for first in range(0, len(solved), self._voices):
+            yield None
             yield from speak(solved[first : first + self._voices])
 
-    def _solve(self, group: Sequence[BlockRun]) -> Sequence[Tensor | Exception | None]:
+    def _solve(
+        self, group: Sequence[BlockRun]
+    ) -> Generator[None, None, Sequence[Tensor | Exception | None]]:
         """Make the mel (80, n) of each; None where there is nothing to decode."""
         windows = [run.window for run in group if run.window is not None]
         if not windows:
@@ -106,12 +118,18 @@ class DecoderBatch:
         speakers = torch.cat([run.speaker for run in group])
         flow, solving = self._decoder.flow, self._decoder.solving
         try:
-            return decode_windows(flow, windows, speakers, solving, self._frame_step)
+            for mels in solve_windows(flow, windows, speakers, solving, self._frame_step):
+                if mels is not None:
+                    return mels
+                yield None
         except Exception as error:
             if len(group) == 1:
                 return [error]
             logger.warning("%d blocks failed together; one by one now", len(group), exc_info=True)
-        return [self._solve([run])[0] for run in group]
+        alone: list[Tensor | Exception | None] = []
+        for run in group:
+            alone += yield from self._solve([run])
+        return alone
 
     def _bucket(self, run: BlockRun) -> int:
         """Number of the length of a block; -1 where there is nothing to decode."""

@@ -1,21 +1,22 @@
 """One decoder for many replies: a thread that decodes whatever blocks wait, many at a time."""
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from antiphon.errors import AntiphonError, EngineError
 from flow_inference.audio_decoder import AudioDecoder
-from flow_inference.block_schedule import BlockSchedule, StreamOptions
+from flow_inference.block_schedule import BlockSchedule, Crowd, StreamOptions
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.flow_window import is_cuda
 from flow_inference.playhead import Playhead
@@ -31,27 +32,40 @@ class Job:
     Attributes:
         run: The push or flush it belongs to.
         playhead: Of the reply's listener.
-        deadline: When it is needed, on the monotonic clock.
         result: Gets its samples, (n,) float32; cancelled, it is not decoded.
     """
 
     run: BlockRun
     playhead: Playhead
-    deadline: float
     result: "Future[Tensor]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Blocks that are being decoded together.
+
+    Attributes:
+        deadline: When the first of them is needed.
+        steps: Decodes them; see `DecoderBatch.decode`.
+    """
+
+    deadline: float
+    steps: "Iterator[tuple[BlockRun, Tensor | Exception] | None]"
 
 
 class DecoderService:
     """Opens streams that share a decoder; each gives exactly what it would give alone.
 
-    A block waits for nothing but the batch that is being decoded. Replies that have not been heard
-    yet go first, then those whose sound runs out soonest (`playhead.py`). Close the service at the
-    end, or use it as a context manager.
+    Blocks are decoded by deadline (`playhead.py`); one that comes with an earlier deadline than
+    those being decoded waits for nothing but the step of the flow under way. Close the service at
+    the end, or use it as a context manager.
 
     Args:
         decoder: Holds the weights.
         options: How blocks are grouped.
-        begin: Called first in the thread, to set what belongs to a thread.
+        begin: Called first in each thread, to set what belongs to a thread.
+        n_threads: How many work at once, each on blocks of its own.
+        crowd: When replies begin with larger blocks; None for never.
     """
 
     def __init__(
@@ -59,17 +73,25 @@ class DecoderService:
         decoder: AudioDecoder,
         options: BatchOptions | None = None,
         begin: Callable[[], None] | None = None,
+        n_threads: int = 1,
+        crowd: Crowd | None = None,
     ) -> None:
         self._begin = begin
+        self._crowd = crowd
+        self._open: WeakSet[SharedStream] = WeakSet()  # counted, so that one forgotten does no harm
         self.sample_rate = decoder.sample_rate
         self._decoder = decoder
+        self._changed = threading.Condition()  # guards all that follows
         self._batch = DecoderBatch(decoder, options)
-        self._arrived: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._jobs: dict[BlockRun, Job] = {}  # touched by the thread only
-        self._lock = threading.Lock()  # guards _is_closed; nothing arrives once it is True
+        self._jobs: dict[BlockRun, Job] = {}
+        self._under_way: list[Work] = []  # but for what a thread is at
         self._is_closed = False
-        self._thread = threading.Thread(target=self._work, name="antiphon-decoder", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"antiphon-decoder-{n}", daemon=True)
+            for n in range(n_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def decode(
         self, tokens: Sequence[int] | Tensor, voice: str | None = None, seed: int = 0
@@ -83,16 +105,31 @@ class DecoderService:
         seed: int = 0,
         schedule: BlockSchedule | StreamOptions | None = None,
     ) -> "SharedStream":
-        """Open the state of one reply; see `AudioDecoder.open_stream`."""
-        stream = self._decoder.open_stream(voice, seed, schedule)
-        return SharedStream(stream, Playhead(self.sample_rate), self)
+        """Open the state of one reply; see `AudioDecoder.open_stream`.
+
+        Without a schedule, a reply that begins in a crowd has the crowd's.
+        """
+        crowd = self._crowd
+        with self._changed:
+            if schedule is None and crowd is not None and len(self._open) >= crowd.n_replies:
+                schedule = crowd.schedule
+            stream = self._decoder.open_stream(voice, seed, schedule)
+            shared = SharedStream(stream, Playhead(self.sample_rate), self)
+            self._open.add(shared)
+        return shared
+
+    def forget(self, stream: "SharedStream") -> None:
+        """Take note that a stream is closed."""
+        with self._changed:
+            self._open.discard(stream)
 
     def close(self) -> None:
-        """End the thread after the batch under way; blocks that still wait get an EngineError."""
-        with self._lock:
+        """End the threads after the step under way; blocks that still wait get an EngineError."""
+        with self._changed:
             self._is_closed = True
-            self._arrived.put(None)
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def submit(self, run: BlockRun, playhead: Playhead) -> "Future[Tensor]":
         """Let the next block of a push or flush be decoded; one at a time.
@@ -107,58 +144,70 @@ class DecoderService:
         Raises:
             EngineError: If the service is closed.
         """
-        job = Job(run, playhead, playhead.deadline(time.monotonic()))
-        with self._lock:
+        job = Job(run, playhead)
+        with self._changed:
             if self._is_closed:
                 raise EngineError("the decoder is closed; nothing can be decoded any more")
-            self._arrived.put(job)
+            self._jobs[run] = job
+            self._batch.add(run, playhead.deadline(time.monotonic()))
+            self._changed.notify()
         return job.result
 
     def _work(self) -> None:
-        """Decode batch after batch until the service is closed; whoever waits gets an end."""
+        """Do the most urgent work step by step until the service is closed or a thread has died."""
         reason = "the decoder was closed while it was speaking"
         try:
             if self._begin is not None:
                 self._begin()
             with stream_of_its_own(self._decoder.device):
-                while self._collect():
-                    self._decode_batch()
+                while (work := self._take_work()) is not None:
+                    self._advance(work)
         except Exception as error:
             logger.exception("the decoder's thread died")
             reason = f"the decoder's thread died: {error!r}; restart the program"
-        with self._lock:
+        with self._changed:
             self._is_closed = True
-        while not self._arrived.empty():
-            self._take(self._arrived.get())
-        for job in self._jobs.values():
+            self._changed.notify_all()
+            jobs = list(self._jobs.values())
+            self._jobs.clear()
+        for job in jobs:
             if not job.result.done():
                 job.result.set_exception(EngineError(reason))
-        self._jobs.clear()
 
-    def _collect(self) -> bool:
-        """Take everything that arrived; wait if nothing is to do. False when it is closed."""
-        while not len(self._batch) or not self._arrived.empty():
-            if not self._take(self._arrived.get()):
-                return False
-        return True
+    def _take_work(self) -> Work | None:
+        """Wait for work and take the most urgent; None when the service is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._under_way or len(self._batch))
+            if self._is_closed:
+                return None
+            if self._batch.deadline < min((each.deadline for each in self._under_way), default=inf):
+                return self._begin_group()
+            work = min(self._under_way, key=lambda each: each.deadline)
+            self._under_way.remove(work)
+            return work
 
-    def _take(self, job: Job | None) -> bool:
-        """Let a block wait; False if there is none."""
-        if job is not None:
-            self._jobs[job.run] = job
-            self._batch.add(job.run, job.deadline)
-        return job is not None
-
-    def _decode_batch(self) -> None:
-        """Decode the most urgent blocks, without those that nobody wants any more."""
-        wanted = []
+    def _begin_group(self) -> Work:
+        """Begin with the most urgent blocks, without those that nobody wants any more."""
+        deadline, wanted = self._batch.deadline, []
         for run in self._batch.take_group():
             if self._jobs[run].result.set_running_or_notify_cancel():
                 wanted.append(run)
             else:
                 del self._jobs[run]
-        for run, sound in self._batch.decode(wanted):
-            deliver(self._jobs.pop(run), sound)
+        return Work(deadline, self._batch.decode(wanted))
+
+    def _advance(self, work: Work) -> None:
+        """Take work a step further; what has come meanwhile may be more urgent."""
+        for found in work.steps:
+            if found is None:
+                with self._changed:
+                    self._under_way.append(work)
+                return
+            run, sound = found
+            with self._changed:
+                job = self._jobs.pop(run, None)
+            if job is not None:
+                deliver(job, sound)
 
     def __enter__(self) -> Self:
         return self
@@ -243,6 +292,7 @@ class SharedStream:
     def close(self) -> None:
         """Free the state; what was held back is lost. A second call does nothing."""
         self._stream.close()
+        self._service.forget(self)
         if self._result is not None:
             self._result.cancel()
 

@@ -3,7 +3,7 @@
 Knows the flow model; knows nothing of streams or waveforms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +55,6 @@ class Sizes:
         return cls(n_tokens, n_frames, not alike or n_frames > longest)
 
 
-@torch.no_grad()
 def decode_windows(
     flow: MaskedDiffWithXvec,
     windows: Sequence[Window],
@@ -63,6 +62,25 @@ def decode_windows(
     solving: Solving,
     frame_step: int = 1,
 ) -> list[Tensor]:
+    """Solve the flow for windows of any lengths as one batch; see `solve_windows`.
+
+    Returns:
+        For each window the mel after its prompt, (80, n_frames - prompt frames), on the CPU.
+    """
+    mels: list[Tensor] = []
+    for solved in solve_windows(flow, windows, embedding, solving, frame_step):
+        mels = solved or mels
+    return mels
+
+
+@torch.no_grad()
+def solve_windows(
+    flow: MaskedDiffWithXvec,
+    windows: Sequence[Window],
+    embedding: Tensor,
+    solving: Solving,
+    frame_step: int = 1,
+) -> Iterator[list[Tensor] | None]:
     """Solve the flow for windows of any lengths as one batch, with guidance in the same batch.
 
     Unlike in `flow.inference`, numbers of frames are given and prompts may differ in length. A
@@ -75,14 +93,15 @@ def decode_windows(
         solving: How the flow is solved.
         frame_step: Pad to a multiple of so many frames, so that shapes come again.
 
-    Returns:
-        For each window the mel after its prompt, (80, n_frames - prompt frames), on the CPU.
+    Yields:
+        None before each step; at last, for each window, the mel after its prompt,
+        (80, n_frames - prompt frames), on the CPU.
     """
     device, sizes = embedding.device, Sizes.of(windows, frame_step)
     n_frames = sizes.n_frames
     frame_lens = send(torch.tensor([window.n_frames for window in windows]), device)
     with solving.number_format(device):
-        mel = flow.decoder(
+        steps = flow.decoder.steps(
             mu=_encode(flow, windows, frame_lens, sizes),
             mask=make_valid_mask(frame_lens, n_frames).unsqueeze(1).float(),  # (B, 1, n_frames)
             spks=flow.spk_embed_affine_layer(functional.normalize(embedding, dim=1)),
@@ -91,8 +110,12 @@ def decode_windows(
             noise=send(_fill([window.noise for window in windows], n_frames), device),
             is_padded=sizes.is_padded,
         )
+    for _ in range(solving.n_timesteps):
+        yield None
+        with solving.number_format(device):
+            mel = next(steps)
     mel = mel.float().cpu()
-    return [
+    yield [
         row[:, window.prompt_mel.shape[1] : window.n_frames]
         for row, window in zip(mel, windows, strict=True)
     ]

@@ -1,8 +1,8 @@
 """When the listener of one reply runs out of sound. Knows neither blocks nor threads."""
 
-HEAD_START_S = 5.0
-"""A reply that has not been heard goes before all others whose sound ran out less than this long
-before it came; so new replies cannot keep an old one waiting for ever."""
+FIRST_SOUND_S = 0.25
+"""How soon a reply's first block is wanted. It goes before all blocks that are needed later than
+this, and after those whose listeners would run dry; new replies cannot keep old ones waiting."""
 
 
 class Playhead:
@@ -25,6 +25,6 @@ class Playhead:
     def deadline(self, now: float) -> float:
         """Say by when a block that is ready at `now` should be heard, in seconds of the same clock.
 
-        That is when all sound so far has been played; its slack is that minus now.
+        That is when all sound so far has been played; a reply without any should be heard soon.
         """
-        return now - HEAD_START_S if self._runs_out_at is None else self._runs_out_at
+        return now + FIRST_SOUND_S if self._runs_out_at is None else self._runs_out_at

@@ -3,6 +3,7 @@
 Sources: Lipman et al. (arXiv 2210.02747); on guidance Le et al., "Voicebox" (arXiv 2306.15687).
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
 
@@ -76,7 +77,34 @@ class ConditionalCFM(BASECFM):
         generator: torch.Generator | None = None,
         is_padded: bool | None = None,
     ) -> Tensor:
-        """Draw a mel.
+        """Draw a mel; see `steps`.
+
+        Returns:
+            (B, C, T).
+        """
+        *_, mel = self.steps(
+            *(mu, mask, n_timesteps, temperature, spks, cond),
+            noise=noise,
+            generator=generator,
+            is_padded=is_padded,
+        )
+        return mel
+
+    @torch.inference_mode()
+    def steps(
+        self,
+        mu: Tensor,
+        mask: Tensor,
+        n_timesteps: int | Solving,
+        temperature: float = 1.0,
+        spks: Tensor | None = None,
+        cond: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        is_padded: bool | None = None,
+    ) -> Iterator[Tensor]:
+        """Draw a mel step by step, so that the caller may do something else between.
 
         Args:
             mu: Encoded tokens at the mel rate, (B, C, T).
@@ -89,8 +117,8 @@ class ConditionalCFM(BASECFM):
             generator: What draws it.
             is_padded: Whether the mask hides anything; None looks, which waits for the device.
 
-        Returns:
-            (B, C, T).
+        Yields:
+            (B, C, T) after each step; the last is the mel.
         """
         if noise is None:
             noise = draw_normal(mu, generator)
@@ -99,7 +127,8 @@ class ConditionalCFM(BASECFM):
         conditions = FlowConditions(mask if hides else None, mu, spks, cond)
         velocity = GuidedVelocity(self.estimator, conditions, self.inference_cfg_rate)
         t_span = torch.linspace(0, 1, solving.n_timesteps + 1, device=mu.device, dtype=mu.dtype)
-        return solve(velocity, noise * temperature, warp_time(t_span, self.t_scheduler), solving)
+        times = warp_time(t_span, self.t_scheduler)
+        yield from solve(velocity, noise * temperature, times, solving)
 
     def compute_loss(
         self,
@@ -143,8 +172,10 @@ class ConditionalCFM(BASECFM):
         return error.sum() / (counted.sum() * x1.shape[1]).clamp_min(1), point
 
 
-def solve(velocity: GuidedVelocity, x: Tensor, t_span: Tensor, solving: Solving) -> Tensor:
-    """Follow the velocity from `x` (B, C, T) at t_span[0] to t_span[-1]."""
+def solve(
+    velocity: GuidedVelocity, x: Tensor, t_span: Tensor, solving: Solving
+) -> Iterator[Tensor]:
+    """Follow the velocity from `x` (B, C, T) at t_span[0]; yields `x` at each later time."""
     for step, (start, end) in enumerate(pairwise(t_span)):
         is_guided, length = solving.is_guided(step), end - start
         slope = velocity(x, start, is_guided)
@@ -152,7 +183,7 @@ def solve(velocity: GuidedVelocity, x: Tensor, t_span: Tensor, solving: Solving)
             half = length / 2
             slope = velocity(x + half * slope, start + half, is_guided)
         x = x + length * slope
-    return x
+        yield x
 
 
 def draw_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -5,7 +5,7 @@ from itertools import accumulate
 import pytest
 
 from antiphon.errors import ConfigError
-from flow_inference.block_schedule import BlockSchedule, StreamOptions
+from flow_inference.block_schedule import BlockSchedule, Crowd, StreamOptions
 from flow_inference.crossfade import FrameClock
 
 
@@ -63,3 +63,14 @@ def test_context_is_bounded_and_aligned(first: int, start: int) -> None:
 
 def test_context_never_starts_after_the_block() -> None:
     assert StreamOptions(context_tokens=0).context_start(17) == 17
+
+
+def test_larger_first_blocks_leave_a_crowd_more_time() -> None:
+    sizes = Crowd(3).schedule
+    assert all(slack_s(sizes, index, 0.025) > 0 for index in range(1, 12))
+    assert slack_s(sizes, 1, 0.01) > 3 * slack_s(BlockSchedule(), 1, 0.01)
+
+
+def test_an_impossible_crowd_is_refused() -> None:
+    with pytest.raises(ConfigError, match="crowd"):
+        Crowd(-1)

@@ -1,6 +1,6 @@
 """Blocks of many replies in one batch: each reply sounds as alone; who goes first, who together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from cosyvoice.flow.flow import MaskedDiffWithXvec
 from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, DecoderStream, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
-from flow_inference.flow_window import Window, decode_windows
+from flow_inference.flow_window import Window, solve_windows
 from flow_inference.stream import BlockRun
 
 MANY = BatchOptions(max_frames=10_000, bucket_frames=10_000)
@@ -41,6 +41,13 @@ class Decoded:
     sounds: list[Tensor]
 
 
+def spoken(
+    batch: DecoderBatch, group: Sequence[BlockRun]
+) -> list[tuple[BlockRun, Tensor | Exception]]:
+    """What comes of a group."""
+    return [each for each in batch.decode(group) if each is not None]
+
+
 def decode_all(batch: DecoderBatch, runs: Sequence[BlockRun]) -> Decoded:
     """Decode until nothing waits."""
     sizes, sounds = [], {run: torch.zeros(0) for run in runs}
@@ -50,7 +57,7 @@ def decode_all(batch: DecoderBatch, runs: Sequence[BlockRun]) -> Decoded:
     while len(batch):
         group = batch.take_group()
         sizes.append(len(group))
-        for run, sound in batch.decode(group):
+        for run, sound in spoken(batch, group):
             assert isinstance(sound, Tensor)
             sounds[run] = torch.cat([sounds[run], sound])
             if not run.is_done:
@@ -124,6 +131,26 @@ def test_the_earliest_deadline_comes_first(decoder: AudioDecoder) -> None:
     assert len(batch) == 0
 
 
+def test_something_else_may_be_decoded_after_each_step(decoder: AudioDecoder) -> None:
+    """Two long blocks, interleaved step by step, sound as each alone."""
+    streams = [decoder.open_stream(seed=seed) for seed in range(2)]
+    expected = [decoder.open_stream(seed=seed).push(draw_tokens(20, seed)[:10]) for seed in (0, 1)]
+    runs = begin(streams, [draw_tokens(20, seed)[:10] for seed in range(2)])
+    batch = DecoderBatch(decoder)
+    first, second = batch.decode(runs[:1]), batch.decode(runs[1:])
+    found, n_pauses = {}, 0
+    while len(found) < 2:
+        for steps in (first, second):
+            each = next(steps, None)
+            n_pauses += each is None
+            found |= {} if each is None else {each[0]: each[1]}
+    assert n_pauses == 2 * (2 + 1)  # before each step of the flow and before the vocoder
+    for run, wanted in zip(runs, expected, strict=True):
+        sound = found[run]
+        assert isinstance(sound, Tensor)
+        assert torch.equal(sound, wanted)
+
+
 def test_only_equal_ones_join_the_most_urgent(decoder: AudioDecoder) -> None:
     heard, *new = [decoder.open_stream() for _ in range(3)]
     heard.push(draw_tokens(10))
@@ -146,16 +173,16 @@ def test_what_fails_together_is_tried_one_by_one(
         embedding: Tensor,
         solving: Solving,
         frame_step: int,
-    ) -> list[Tensor]:
+    ) -> Iterator[list[Tensor] | None]:
         if any(window.tokens[0] == 9 for window in windows):
             raise RuntimeError("a nine")
-        return decode_windows(flow, windows, embedding, solving, frame_step)
+        return solve_windows(flow, windows, embedding, solving, frame_step)
 
     replies = [[1] * 10, [9] * 10, [2] * 10]
     expected = [decoder.open_stream().push(reply) for reply in replies]
-    monkeypatch.setattr(decoder_batch, "decode_windows", picky)
+    monkeypatch.setattr(decoder_batch, "solve_windows", picky)
     runs = begin([decoder.open_stream() for _ in replies], replies)
-    found = dict(DecoderBatch(decoder).decode(runs))
+    found = dict(spoken(DecoderBatch(decoder), runs))
     assert str(found.pop(runs[1])) == "a nine"
     for run, wanted in ((runs[0], expected[0]), (runs[2], expected[2])):
         sound = found[run]
@@ -171,7 +198,7 @@ def test_a_reply_that_cannot_be_spoken_fails_alone(
 
     runs = begin([decoder.open_stream() for _ in range(2)], [[1] * 10] * 2)
     monkeypatch.setattr(runs[0], "take", broken)
-    found = dict(DecoderBatch(decoder).decode(runs))
+    found = dict(spoken(DecoderBatch(decoder), runs))
     assert str(found[runs[0]]) == "no voice left"
     assert isinstance(found[runs[1]], Tensor)
 
@@ -188,7 +215,7 @@ def test_who_waited_longest_comes_first(decoder: AudioDecoder) -> None:
     for expected in (long, short, long):
         group = batch.take_group()
         assert group == [expected]
-        assert [run for run, _ in batch.decode(group)] == group
+        assert [run for run, _ in spoken(batch, group)] == group
         if not expected.is_done:
             batch.add(expected)
     assert len(batch) == 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from antiphon.errors import EngineError, PromptError
 from cosyvoice.flow.solving import Solving
-from flow_inference import AudioDecoder, decoder_batch
+from flow_inference import AudioDecoder, BlockSchedule, Crowd, decoder_batch
 from flow_inference.decoder_batch import BatchOptions, DecoderBatch
 from flow_inference.decoder_service import DecoderService
 from flow_inference.playhead import Playhead
@@ -31,7 +31,7 @@ def decoder(tiny_checkpoints: Path) -> AudioDecoder:
 def service(decoder: AudioDecoder) -> Iterator[DecoderService]:
     with DecoderService(decoder, BatchOptions(max_frames=2000)) as opened:
         yield opened
-    assert "antiphon-decoder" not in {thread.name for thread in threading.enumerate()}
+    assert not [each for each in threading.enumerate() if each.name.startswith("antiphon-decoder")]
 
 
 def draw_tokens(n_tokens: int, seed: int) -> list[int]:
@@ -57,11 +57,11 @@ class Gate:
 
         def gated(
             batch: DecoderBatch, group: Sequence[BlockRun]
-        ) -> Iterator[tuple[BlockRun, Tensor | Exception]]:
+        ) -> Iterator[tuple[BlockRun, Tensor | Exception] | None]:
+            self.groups.append(list(group))
             self.was_reached.set()
             assert self.is_open.wait(WAIT_S)
-            self.groups.append(list(group))
-            return decode(batch, group)
+            yield from decode(batch, group)
 
         monkeypatch.setattr(DecoderBatch, "decode", gated)
 
@@ -81,7 +81,7 @@ def begin(service: DecoderService, n_tokens: int) -> BlockRun:
 
 
 def heard(now: float) -> Playhead:
-    """The playhead of a reply that has a second of sound at `now`."""
+    """The playhead of a reply that got a second of sound at `now`."""
     playhead = Playhead(1)
     playhead.note_sound(1, now)
     return playhead
@@ -101,7 +101,7 @@ def test_blocks_that_wait_are_decoded_together(
     assert len({len(sound) for sound in sounds}) == 1
 
 
-def test_who_was_not_heard_goes_first_then_who_runs_out_soonest(
+def test_who_runs_dry_goes_first_then_who_was_not_heard_then_the_others(
     decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, now = Gate(monkeypatch), time.monotonic()
@@ -110,11 +110,60 @@ def test_who_was_not_heard_goes_first_then_who_runs_out_soonest(
         results = [service.submit(first, Playhead(1))]
         assert gate.was_reached.wait(WAIT_S)
         results.append(service.submit(late, heard(now + 9)))
-        results.append(service.submit(soon, heard(now)))
+        results.append(service.submit(soon, heard(now - 0.9)))
         results.append(service.submit(new, Playhead(1)))
         gate.is_open.set()
         wait(results, WAIT_S)
-    assert gate.groups == [[first], [new], [soon], [late]]
+    assert gate.groups == [[first], [soon], [new], [late]]
+
+
+def test_a_long_block_makes_way_for_one_that_is_needed_sooner(
+    decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, ended = Gate(monkeypatch), []
+    with DecoderService(decoder) as service:
+        long, new = begin(service, 10), begin(service, 10)
+        results = [service.submit(long, heard(time.monotonic() + 9))]
+        assert gate.was_reached.wait(WAIT_S)
+        results.append(service.submit(new, Playhead(1)))
+        for number, result in enumerate(results):
+            result.add_done_callback(lambda _, number=number: ended.append(number))
+        gate.is_open.set()
+        wait(results, WAIT_S)
+    assert gate.groups == [[long], [new]]
+    assert ended == [1, 0]
+
+
+def test_threads_share_the_work(decoder: AudioDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    met, decode = threading.Barrier(2), DecoderBatch.decode
+
+    def together(
+        batch: DecoderBatch, group: Sequence[BlockRun]
+    ) -> Iterator[tuple[BlockRun, Tensor | Exception] | None]:
+        met.wait(WAIT_S)
+        yield from decode(batch, group)
+
+    monkeypatch.setattr(DecoderBatch, "decode", together)
+    with DecoderService(decoder, BatchOptions(max_frames=1), n_threads=2) as service:
+        runs = [begin(service, 10) for _ in range(2)]
+        sounds = [service.submit(run, Playhead(1)) for run in runs]
+        assert all(torch.equal(sound.result(WAIT_S), sounds[0].result()) for sound in sounds)
+
+
+def test_a_reply_that_begins_in_a_crowd_has_larger_blocks(decoder: AudioDecoder) -> None:
+    with DecoderService(decoder, crowd=Crowd(2, BlockSchedule((20,)))) as service:
+        alone = [service.open_stream() for _ in range(2)]
+        crowded = service.open_stream()
+        fixed = service.open_stream(schedule=BlockSchedule((10,)))
+        tokens = draw_tokens(10, 0)
+        assert all(len(stream.push(tokens)) for stream in (*alone, fixed))
+        assert len(crowded.push(tokens)) == 0
+        assert len(crowded.push(tokens)) > 0
+        for stream in (*alone, crowded, fixed):
+            stream.close()
+            stream.close()
+        with service.open_stream() as stream:
+            assert len(stream.push(tokens)) > 0
 
 
 def test_each_block_is_given_out_as_soon_as_it_is_decoded(
@@ -190,7 +239,7 @@ def test_a_failed_batch_is_an_error_and_the_service_goes_on(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoder_batch, "decode_windows", broken)
+        patch.setattr(decoder_batch, "solve_windows", broken)
         with service.open_stream() as stream, pytest.raises(EngineError, match="out of memory"):
             stream.push([1] * 10)
     assert torch.equal(speak(service, 12, 1), speak(decoder, 12, 1))
@@ -234,7 +283,7 @@ def test_the_thread_is_set_up_before_it_decodes(decoder: AudioDecoder) -> None:
         decoder, begin=lambda: names.append(threading.current_thread().name)
     ) as service:
         service.open_stream().push([1] * 10)
-    assert names == ["antiphon-decoder"]
+    assert names == ["antiphon-decoder-0"]
 
 
 def test_what_the_thread_needs_is_missing(

@@ -1,6 +1,6 @@
-"""When listeners run out of sound, and that a new reply goes first but not for ever."""
+"""When listeners run out of sound, and how soon a new reply is to be heard."""
 
-from flow_inference.playhead import HEAD_START_S, Playhead
+from flow_inference.playhead import FIRST_SOUND_S, Playhead
 
 
 def test_sound_is_played_one_piece_after_another() -> None:
@@ -21,11 +21,11 @@ def test_a_listener_who_ran_out_waits_for_the_next_piece() -> None:
 def test_nothing_is_no_sound() -> None:
     playhead = Playhead(100)
     playhead.note_sound(0, now=10.0)
-    assert playhead.deadline(now=30.0) == 30.0 - HEAD_START_S
+    assert playhead.deadline(now=30.0) == 30.0 + FIRST_SOUND_S
 
 
-def test_a_new_reply_goes_first_unless_another_has_been_silent_for_long() -> None:
+def test_a_new_reply_waits_only_for_listeners_who_would_run_dry() -> None:
     new, heard = Playhead(100), Playhead(100)
     heard.note_sound(100, now=10.0)  # until 11
-    assert new.deadline(now=11.0 + HEAD_START_S / 2) < heard.deadline(now=13.0)
-    assert new.deadline(now=12.0 + HEAD_START_S) > heard.deadline(now=17.0)
+    assert new.deadline(now=10.9) > heard.deadline(now=10.9)
+    assert new.deadline(now=10.9 - FIRST_SOUND_S) < heard.deadline(now=10.9 - FIRST_SOUND_S)
