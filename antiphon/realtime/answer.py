@@ -115,6 +115,7 @@ class Answer:
         self.settled = asyncio.Event()
         self._parts = parts
         self._is_forgotten = False
+        self._is_dropped = False
         self._released = asyncio.Event()
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(lambda _: self._settle())  # also if it never ran
@@ -123,6 +124,11 @@ class Answer:
     def is_released(self) -> bool:
         """Whether the question is complete."""
         return self._released.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will not come any more: it has ended, or was dropped."""
+        return self._is_dropped or self.settled.is_set()
 
     @property
     def is_active(self) -> bool:
@@ -140,7 +146,8 @@ class Answer:
         self._released.set()
 
     def drop(self) -> None:
-        """There is no question after all."""
+        """There is no question after all, or it is asked again."""
+        self._is_dropped = True
         self._task.cancel()
 
     def stop(self, reason: str) -> None:

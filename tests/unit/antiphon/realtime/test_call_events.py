@@ -20,7 +20,7 @@ from tests.call_bench import (
     silence,
     spoken,
 )
-from tests.dialogue_fakes import FakeDecoder, FakeEngine
+from tests.dialogue_fakes import LAYOUT, FakeDecoder, FakeEngine
 from tests.fake_pipeline import FakePipeline
 
 pytestmark = pytest.mark.anyio
@@ -239,3 +239,37 @@ async def test_quiet_after_a_reply_is_told_where_wanted(tmp_path: Path) -> None:
             await driver.speak(silence(1.5))
             await driver.wait_for("input_audio_buffer.timeout_triggered")
             assert len(driver.all("input_audio_buffer.timeout_triggered")) == 1
+
+
+async def test_words_typed_while_somebody_speaks_are_answered_first(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with bench.open() as parts:
+        async with call(parts) as driver:
+            await driver.speak(silence(0.5) + pcm(0.9))
+            await driver.wait_for("input_audio_buffer.speech_started")
+            content = [{"type": "input_text", "text": "Hello"}]
+            item = {"type": "message", "role": "user", "content": content}
+            await driver.say("conversation.item.create", item=item)
+            await driver.say("response.create")
+            await driver.speak(silence(0.6))
+            await driver.wait_for("response.done", 2)
+            statuses = [each["response"]["status"] for each in driver.all("response.done")]
+            assert statuses == ["completed", "completed"]
+            assert [each.kind for each in driver.stored.session.turns] == ["text", "speech"]
+    n_tokens = sum(LAYOUT.audio_0 <= each < 364 for each in bench.engine.prompts[-1])
+    assert n_tokens * 80 >= 900 + 300  # all that was said, also before the words were typed
+
+
+async def test_settings_that_change_while_somebody_speaks_lose_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with bench.open() as parts:
+        async with call(parts) as driver:
+            await driver.speak(silence(0.5) + pcm(0.9))
+            await driver.wait_for("input_audio_buffer.speech_started")
+            await asyncio.sleep(0.05)  # the first reader has heard some of it
+            await driver.say("session.update", session={"temperature": 0.7})
+            await driver.speak(silence(0.6))
+            await driver.wait_for("response.done")
+    n_tokens = sum(LAYOUT.audio_0 <= each < 364 for each in bench.engine.prompts[-1])
+    assert n_tokens * 80 >= 900 + 300
+    assert bench.engine.samplings[-1].temperature == 0.7
