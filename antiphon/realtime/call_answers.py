@@ -205,6 +205,7 @@ class CallAnswers:
             outbox=self._outbox,
             layout=self._parts.layout,
             max_wait_s=self._parts.options.max_wait_s,
+            pace=self._parts.pace,
             lock=self._lock,
             on_tokens=self._on_tokens,
             on_sound=self._on_sound,

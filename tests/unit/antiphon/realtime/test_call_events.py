@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.api.realtime_session import SessionSettings, merge
+from antiphon.audio import float_to_pcm16, resample
 from antiphon.errors import ServerBusyError
 from antiphon.realtime.parts import RealtimeOptions
 from tests.call_bench import (
@@ -21,6 +22,7 @@ from tests.call_bench import (
     spoken,
 )
 from tests.dialogue_fakes import LAYOUT, FakeDecoder, FakeEngine
+from tests.fake_pipeline import RATE as PIPELINE_RATE
 from tests.fake_pipeline import FakePipeline
 
 pytestmark = pytest.mark.anyio
@@ -273,3 +275,26 @@ async def test_settings_that_change_while_somebody_speaks_lose_nothing(tmp_path:
     n_tokens = sum(LAYOUT.audio_0 <= each < 364 for each in bench.engine.prompts[-1])
     assert n_tokens * 80 >= 900 + 300
     assert bench.engine.samplings[-1].temperature == 0.7
+
+
+async def test_the_end_of_a_reply_that_comes_back_late_is_no_turn(tmp_path: Path) -> None:
+    pipeline = FakePipeline(n_chunks=4, pace_s=0.0)  # 1.6 s of a tone
+    bench = Bench(tmp_path, responder=pipeline)
+    content = [{"type": "input_text", "text": "Hello"}]
+    item = {"type": "message", "role": "user", "content": content}
+    heard = resample(pipeline.tone(0), PIPELINE_RATE, RATE)[: RATE // 5]
+    echo = float_to_pcm16(0.3 * heard).tobytes()
+    with bench.open() as parts:
+        async with call(parts) as driver:
+            await driver.say("conversation.item.create", item=item)
+            await driver.say("response.create")
+            played = (await driver.wait_for("response.output_audio.delta"))["item_id"]
+            await driver.wait_for("response.done")
+            for number in range(8):
+                await driver.say("antiphon.playback", item_id=played, played_ms=number * 200)
+                await driver.speak(echo)
+            await driver.say("antiphon.playback", item_id=played, played_ms=1600, is_playing=False)
+            await driver.speak(echo + silence(0.7))
+            assert not driver.all("input_audio_buffer.speech_started")
+            await driver.speak(pcm(0.3))
+            await driver.wait_for("input_audio_buffer.speech_started")
