@@ -23,6 +23,7 @@ from antiphon.models.base import TokenLayout
 from antiphon.realtime.outbox import Outbox
 from antiphon.realtime.playback import ReplyPlayback
 from antiphon.realtime.response_writer import ResponseWriter
+from antiphon.realtime.sound_pace import PacedSound, SoundPace
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class AnswerParts:
         outbox: Where events go.
         layout: Needed to cut the history.
         max_wait_s: How long to wait for a full server.
+        pace: How long first sounds wait.
         lock: Held while the dialogue is used; one answer of a call after the other.
         on_tokens: Gets the person's speech tokens.
         on_sound: Gets all sound that is sent, as it is sent.
@@ -68,6 +70,7 @@ class AnswerParts:
     outbox: Outbox
     layout: TokenLayout | None
     max_wait_s: float
+    pace: SoundPace
     lock: asyncio.Lock
     on_tokens: Callable[["Answer", UserTokens], None]
     on_sound: Callable[["Answer", AudioChunk], None]
@@ -114,7 +117,9 @@ class Answer:
         self.kept: HeardReply | None = None
         self.settled = asyncio.Event()
         self._parts = parts
+        self._sound = PacedSound(parts.pace, self._send_sound)
         self._is_forgotten = False
+        self._is_dropped = False
         self._released = asyncio.Event()
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(lambda _: self._settle())  # also if it never ran
@@ -123,6 +128,11 @@ class Answer:
     def is_released(self) -> bool:
         """Whether the question is complete."""
         return self._released.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will not come any more: it has ended, or was dropped."""
+        return self._is_dropped or self.settled.is_set()
 
     @property
     def is_active(self) -> bool:
@@ -140,7 +150,8 @@ class Answer:
         self._released.set()
 
     def drop(self) -> None:
-        """There is no question after all."""
+        """There is no question after all, or it is asked again."""
+        self._is_dropped = True
         self._task.cancel()
 
     def stop(self, reason: str) -> None:
@@ -249,12 +260,16 @@ class Answer:
             self.writer.write_text(event.text, len(event.token_ids))
         elif isinstance(event, AudioChunk):
             await self._parts.outbox.wait_for_room()
-            self.tokens.audio += event.speech_tokens
-            self.writer.write_sound(event.waveform, event.sample_rate)
-            self.playback.note_sent(self.writer.said.audio_ms)
-            self._parts.on_sound(self, event)
+            self._sound.push(event)
         elif isinstance(event, TurnDone):
+            self._sound.flush()
             self._end(event)
+
+    def _send_sound(self, chunk: AudioChunk) -> None:
+        self.tokens.audio += chunk.speech_tokens
+        self.writer.write_sound(chunk.waveform, chunk.sample_rate)
+        self.playback.note_sent(self.writer.said.audio_ms)
+        self._parts.on_sound(self, chunk)
 
     def _end(self, done: TurnDone) -> None:
         """Write how the reply ended."""
@@ -277,7 +292,8 @@ class Answer:
     def _finish(
         self, status: ResponseStatus, why: Message | None = None, own: Message | None = None
     ) -> None:
-        """Write the end of the response."""
+        """Write the end of the response; sound that still waits is dropped."""
+        self._sound.drop()
         if self.is_active:
             self.writer.finish(status, why, own)
             if self.writer.said.n_samples:  # the last samples came with the end

@@ -126,9 +126,10 @@ class CallAnswers:
             self._outbox.send(message("antiphon.warning", code="messages_left_out", message=words))
         self._resolve_uncut()
         answer = joined.answer
-        if answer is None or settings != answer.writer.settings or answer.settled.is_set():
-            if answer is not None:
-                answer.drop()
+        if answer is None or settings != answer.writer.settings or answer.is_over:
+            answer = None
+        self._drop_unreleased(answer)
+        if answer is None:
             answer = self.begin(joined.question, settings, joined.item_id)
         if isinstance(joined.question, Utterance):
             joined.question.source.end()
@@ -204,6 +205,7 @@ class CallAnswers:
             outbox=self._outbox,
             layout=self._parts.layout,
             max_wait_s=self._parts.options.max_wait_s,
+            pace=self._parts.pace,
             lock=self._lock,
             on_tokens=self._on_tokens,
             on_sound=self._on_sound,
@@ -215,6 +217,15 @@ class CallAnswers:
         answer = Answer(parts, question, options, writer)
         self._questions[answer] = item_id
         return answer
+
+    def _drop_unreleased(self, but: Answer | None) -> None:
+        """Drop what was begun for others: it holds the dialogue and waits for its question's end.
+
+        Its question is asked again as a whole when it is complete.
+        """
+        for each in tuple(self._questions):
+            if each is not but and not each.is_released:
+                each.drop()
 
     def _release(self, answer: Answer, endpoint_ms: float, item_id: str) -> None:
         """The question is complete: the reply may come."""

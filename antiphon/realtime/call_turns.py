@@ -24,6 +24,9 @@ from antiphon.realtime.pending_input import PendingMessage, join
 from antiphon.realtime.turn_taking import TurnEnded, TurnSound, TurnStarted, TurnTaker
 from antiphon.realtime.utterance import Utterance
 
+ECHO_TAIL_MS = 800
+"""How long after a reply its echo may still come: the echo guard's longest delay."""
+
 
 class OpenTurn:
     """What a person is saying: the sound, and the answer that hears it already, if any."""
@@ -76,6 +79,7 @@ class CallTurns:
         self._state: CallState | None = None
         self._active_at = time.monotonic()
         self._quiet_since_ms: float | None = None
+        self._echo_until_ms = 0.0
 
     @property
     def idle_s(self) -> float:
@@ -108,7 +112,7 @@ class CallTurns:
             return
         own = self.settings.antiphon
         self._taker.is_deaf = own.half_duplex and self.is_busy
-        self._guard.is_active = own.echo_guard and self.answers.is_playing
+        self._guard.is_active = own.echo_guard and self._may_echo()
         for event in self._taker.push(samples):
             if isinstance(event, TurnStarted):
                 self._begin_turn(event, detection)
@@ -117,6 +121,12 @@ class CallTurns:
             elif isinstance(event, TurnEnded):
                 self._end_turn(event, detection)
         self._check_quiet(detection)
+
+    def _may_echo(self) -> bool:
+        """Tell whether a reply plays, or ended so shortly ago that its end may be heard yet."""
+        if self.answers.is_playing:
+            self._echo_until_ms = self._microphone.heard_ms + ECHO_TAIL_MS
+        return self._microphone.heard_ms < self._echo_until_ms
 
     def commit(self) -> bool:
         """The client says that the person has ended; False if nobody had begun."""

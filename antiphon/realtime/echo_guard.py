@@ -40,9 +40,16 @@ LOUD_DB = 25.0  # bands at most so far below the loudest of the frame are loud
 MIN_CORRELATION = 0.5
 MIN_ALIGNED = 12  # frames; fewer tell no delay
 UNALIGNED_FRAMES = 48  # without an echo that is recognised, before there seems to be none
+TRIED_DELAYS = np.arange(LEAST_DELAY, MOST_DELAY + 1, 4)  # while it is not known; a frame apart
+MIN_TRIED = 6  # frames in which an echo at a delay would have been heard, before that counts
+FAR_DELAY = 63  # hops: later echoes are rare, and weaker
+FAR_GAIN_DB = -20.0
+SOUNDING_DB = 15.0  # above the floor, for a band of the reply to be looked for
 ALIGN_EVERY = 4  # frames
 SMEAR = 2  # hops to both sides in which the reply may be, for the delay is not exact
 NEEDED_SCORE = 3.0
+SURE_SCORE = 2.0  # where no echo was found at any delay, as without a guard
+NO_ECHO_DB = -22.0
 LEAK = 0.25  # what a frame that is no one else's takes from the score
 
 
@@ -53,10 +60,13 @@ class HeardFrame:
     Attributes:
         levels: (N_BANDS,) in dB.
         hop: The reply's hop that was played, by the client's report, as the frame ended.
+        is_person: Whether no echo explains it, at whatever delay; nothing is learned from it. Once
+            a delay was found, it may be the delay that is wrong, and all is learned from.
     """
 
     levels: Levels
     hop: int
+    is_person: bool
 
 
 class EchoGuard:
@@ -74,6 +84,7 @@ class EchoGuard:
         self._first_gain_db = self.gain_db
         self._noise_db: Levels = np.full(N_BANDS, FLOOR_DB, np.float32)
         self._delay: int | None = None
+        self._tried_db: Levels = self._untried()
         self._meter = LevelMeter()
         self._reply = ReplyLevels(self._meter)
         self._frames: deque[HeardFrame] = deque(maxlen=MEMORY)
@@ -92,6 +103,7 @@ class EchoGuard:
         self._reply = ReplyLevels(self._meter)
         self._frames.clear()
         self._first_gain_db = self.gain_db
+        self._tried_db = self._untried()
         self._score, self._n_since = 0.0, 0
         self.note_position(0.0, input_ms)
 
@@ -116,53 +128,98 @@ class EchoGuard:
             Frames since a person began to interrupt; 0 if nobody does.
         """
         hop = round((end_ms + self._ahead_ms) / HOP_MS) - 1
-        heard = HeardFrame(self._meter.measure(frame[None])[0], hop)
-        self._frames.append(heard)
+        levels = self._meter.measure(frame[None])[0]
+        is_foreign = self._foreign_share(levels, hop) > FOREIGN_SHARE
+        self._frames.append(HeardFrame(levels, hop, is_foreign and self._delay is None))
         self._n_frames += 1
         if self._n_frames % ALIGN_EVERY == 0:
             self._learn()
-        is_foreign = probability >= threshold and self._foreign_share(heard) > FOREIGN_SHARE
-        return self._count(is_foreign)
+        return self._count(is_foreign and probability >= threshold)
 
     def _count(self, is_foreign: bool) -> int:
         self._score = max(self._score + (1.0 if is_foreign else -LEAK), 0.0)
         self._n_since = self._n_since + 1 if self._score > 0 else 0
-        if self._score < NEEDED_SCORE:
+        if self._score < (SURE_SCORE if self._has_no_echo else NEEDED_SCORE):
             return 0
         n_since, self._score, self._n_since = self._n_since, 0.0, 0
         return n_since
 
-    def _foreign_share(self, heard: HeardFrame) -> float:
-        """Tell which share of the loud bands the reply does not explain."""
-        loud = heard.levels > max(float(heard.levels.max()) - LOUD_DB, FLOOR_DB + 10)
+    @property
+    def _has_no_echo(self) -> bool:
+        """Whether every delay was tried, and nothing came back at any."""
+        return self._delay is None and float(self._tried_db.max()) < NO_ECHO_DB
+
+    def _foreign_share(self, levels: Levels, hop: int) -> float:
+        """Tell which share of a frame's loud bands the reply does not explain."""
+        loud = levels > max(float(levels.max()) - LOUD_DB, FLOOR_DB + 10)
         if not loud.any():
             return 0.0
-        expected = np.maximum(self._expect(heard.hop), self._noise_db)
-        foreign = heard.levels > expected + MARGIN_DB
+        expected = np.maximum(self._expect(hop), self._noise_db)
+        foreign = levels > expected + MARGIN_DB
         return float(foreign[loud].mean())
 
     def _expect(self, hop: int) -> Levels:
         """Say how loud the echo is at most; without a known delay anything recent may be it."""
-        levels = self._reply.levels
         if self._delay is None:
-            first, last = hop - MOST_DELAY, hop - LEAST_DELAY
-        else:
-            first, last = hop - self._delay - SMEAR, hop - self._delay + SMEAR
-        span = levels[max(first, 0) : max(last + 1, 0)]
-        loudest = span.max(axis=0) if len(span) else np.full(N_BANDS, FLOOR_DB, np.float32)
-        return np.asarray(np.maximum(loudest + self.gain_db, FLOOR_DB))
+            return self._expect_any(hop)
+        return np.asarray(np.maximum(self._loudest(hop) + self.gain_db, FLOOR_DB))
+
+    def _loudest(self, hop: int) -> Levels:
+        """Give the loudest of the reply that may come back now, (N_BANDS,)."""
+        first, last = LEAST_DELAY, MOST_DELAY
+        if self._delay is not None:
+            first, last = self._delay - SMEAR, self._delay + SMEAR
+        span = self._reply.levels[max(hop - last, 0) : max(hop - first + 1, 0)]
+        return span.max(axis=0) if len(span) else np.full(N_BANDS, FLOOR_DB, np.float32)
+
+    def _expect_any(self, hop: int) -> Levels:
+        """Say how loud the echo is at most at any delay, as far as each was tried already."""
+        gain_db = np.minimum(self.gain_db, self._tried_db[:, None])  # (n_delays, N_BANDS)
+        expected = self._at(hop - TRIED_DELAYS) + gain_db
+        return np.asarray(np.maximum(expected.max(axis=0), FLOOR_DB))
+
+    def _at(self, hops: np.ndarray) -> Levels:
+        """Give the reply's levels at any hops, (..., N_BANDS); silence before and after it."""
+        levels = self._reply.levels
+        if not len(levels):
+            return np.full((*hops.shape, N_BANDS), FLOOR_DB, np.float32)
+        is_inside = (hops >= 0) & (hops < len(levels))
+        found = levels[np.clip(hops, 0, len(levels) - 1)]
+        return np.where(is_inside[..., None], found, np.float32(FLOOR_DB))
+
+    @staticmethod
+    def _untried() -> Levels:
+        """Loudness of the echo beside the reply at each of `TRIED_DELAYS` before it was tried."""
+        return np.where(TRIED_DELAYS > FAR_DELAY, FAR_GAIN_DB, np.inf).astype(np.float32)
+
+    def _try_delays(self, heard: Levels, hops: np.ndarray) -> None:
+        """Find how loud an echo at each delay can be at most: where none came, there is none.
+
+        So a person with headphones interrupts soon, long before it is sure that nothing comes back.
+        """
+        reply = self._at(hops[None] - TRIED_DELAYS[:, None])  # (n_delays, n, N_BANDS)
+        is_sounding = reply > np.maximum(self._noise_db, FLOOR_DB) + SOUNDING_DB
+        for number, mask in enumerate(is_sounding):
+            if mask.any(axis=1).sum() >= MIN_TRIED:
+                ratios = (heard - reply[number])[mask]
+                self._tried_db[number] = np.quantile(ratios, GAIN_QUANTILE)
 
     def _learn(self) -> None:
         """Find the delay, then the loudness, from the frames that are remembered."""
-        heard = np.stack([each.levels for each in self._frames])  # (n, N_BANDS)
-        hops = np.array([each.hop for each in self._frames])
+        known = [each for each in self._frames if not each.is_person]
+        if not known:
+            return
+        heard = np.stack([each.levels for each in known])  # (n, N_BANDS)
+        hops = np.array([each.hop for each in known])
         self._noise_db = np.quantile(heard, NOISE_QUANTILE, axis=0)
         self._delay = self._find_delay(heard, hops, self._reply.levels)
+        if self._delay is None:
+            self._try_delays(heard, hops)
         if self._delay is None and len(self._frames) < UNALIGNED_FRAMES:
             return  # silence so far may mean that the echo is late
-        expected = np.stack([self._expect(hop) for hop in hops]) - self.gain_db
+        expected = np.stack([self._loudest(hop) for hop in hops])
         for band in range(N_BANDS):
-            is_sounding = expected[:, band] > FLOOR_DB + 15
+            is_sounding = expected[:, band] > FLOOR_DB + SOUNDING_DB
             ratios = heard[is_sounding, band] - expected[is_sounding, band]
             first = np.full(FIRST_WEIGHT, self._first_gain_db[band], np.float32)
             self.gain_db[band] = np.quantile(np.concatenate([ratios, first]), GAIN_QUANTILE)

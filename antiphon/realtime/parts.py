@@ -9,6 +9,7 @@ from antiphon.dialogue.vad import SpeechDetector
 from antiphon.errors import ConfigError
 from antiphon.models.base import TokenLayout
 from antiphon.realtime.conversation_store import ConversationStore
+from antiphon.realtime.sound_pace import SoundPace
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class RealtimeParts:
             the history.
         transcribe: Writes down the person's own words from their speech tokens.
         options: The limits.
+        pace: How long the first sounds of replies wait, learned from all of them.
     """
 
     responder: Responder
@@ -60,3 +62,4 @@ class RealtimeParts:
     layout: TokenLayout | None = None
     transcribe: Transcribe | None = None
     options: RealtimeOptions = field(default_factory=RealtimeOptions)
+    pace: SoundPace = field(default_factory=SoundPace)

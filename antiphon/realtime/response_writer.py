@@ -181,10 +181,10 @@ class ResponseWriter:
             return
         self._open_item()
         own: Message = {"n_samples": len(samples), "start_ms": self.said.audio_ms}
+        own["server_t"] = time.monotonic()  # the clock of `antiphon.pong`
         if self.times.first_audio_ms is None:
             self.times.first_audio_ms = self.now_ms()
             own["timings"] = self.times.to_json()
-            own["server_t"] = time.monotonic()  # the clock of `antiphon.pong`
         self.said.n_samples += len(samples)
         self.said.sound.append(np.asarray(samples))
         data = float_to_pcm16(samples).astype("<i2").tobytes()

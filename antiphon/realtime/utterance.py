@@ -27,6 +27,7 @@ class Utterance:
         self._before = np.zeros(0, np.float32) if before is None else before
         self._pieces: list[Waveform] = []
         self._n_samples = 0
+        self._has_reader = False
         if len(self._before):
             self.source.push(self._before)
 
@@ -67,7 +68,14 @@ class Utterance:
             self.source.push(samples)
 
     def live_turn(self) -> UserTurn:
-        """Give the turn while it is spoken; `source.end()` ends it. For one reader only."""
+        """Give the turn while it is spoken; `source.end()` ends it.
+
+        That is for the first reader, who takes the sound from its source; others get the clip as
+        it is by now.
+        """
+        if self._has_reader:
+            return self.whole_turn()
+        self._has_reader = True
         return UserTurn(speech=self.source, sample_rate=VAD_RATE)
 
     def whole_turn(self) -> UserTurn:

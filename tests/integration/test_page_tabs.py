@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 
 from antiphon.config import DemoConfig
@@ -21,6 +22,7 @@ from tests.integration.test_page import free_port
 from tests.page_driver import PageDriver, find_chromium, make_question, open_browser
 
 REPLY = "It is a fine answer"
+ARIA_RULES = ("aria-prohibited-attr", "aria-allowed-attr", "aria-valid-attr-value", "aria-roles")
 LIVE, TURNS, DEVELOPER = range(3)
 
 
@@ -216,6 +218,15 @@ def test_every_control_has_a_name(page):
     for tab in (LIVE, TURNS, DEVELOPER):
         show(page, tab)
         assert page.page.evaluate(unnamed) == []
+
+
+def test_names_stand_where_they_may(page):
+    options = {"runOnly": list(ARIA_RULES)}
+    for tab in (LIVE, TURNS, DEVELOPER):
+        show(page, tab)
+        found = Axe().run(page.page, options=options).response
+        assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found["violations"]] == []
+        assert found["passes"]
 
 
 def test_programs_ask_through_the_api(url, microphone):

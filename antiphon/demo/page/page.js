@@ -97,6 +97,10 @@
       const words = navigator.language.startsWith('zh') ? '发送' : 'Send';
       button.setAttribute('aria-label', words);
     }
+    // An empty player is a plain box with a label, which only something with a role may have.
+    for (const box of document.querySelectorAll('.empty[aria-label]:not([role])')) {
+      box.setAttribute('role', 'img');
+    }
     // Where a box has a button to copy, its label belongs to that button instead.
     for (const box of document.querySelectorAll('label textarea:not([aria-label])')) {
       const words = box.closest('label').querySelector('[data-testid=block-info]');

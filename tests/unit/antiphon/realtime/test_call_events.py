@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.api.realtime_session import SessionSettings, merge
+from antiphon.audio import float_to_pcm16, resample
 from antiphon.errors import ServerBusyError
 from antiphon.realtime.parts import RealtimeOptions
 from tests.call_bench import (
@@ -20,7 +21,8 @@ from tests.call_bench import (
     silence,
     spoken,
 )
-from tests.dialogue_fakes import FakeDecoder, FakeEngine
+from tests.dialogue_fakes import LAYOUT, FakeDecoder, FakeEngine
+from tests.fake_pipeline import RATE as PIPELINE_RATE
 from tests.fake_pipeline import FakePipeline
 
 pytestmark = pytest.mark.anyio
@@ -239,3 +241,60 @@ async def test_quiet_after_a_reply_is_told_where_wanted(tmp_path: Path) -> None:
             await driver.speak(silence(1.5))
             await driver.wait_for("input_audio_buffer.timeout_triggered")
             assert len(driver.all("input_audio_buffer.timeout_triggered")) == 1
+
+
+async def test_words_typed_while_somebody_speaks_are_answered_first(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with bench.open() as parts:
+        async with call(parts) as driver:
+            await driver.speak(silence(0.5) + pcm(0.9))
+            await driver.wait_for("input_audio_buffer.speech_started")
+            content = [{"type": "input_text", "text": "Hello"}]
+            item = {"type": "message", "role": "user", "content": content}
+            await driver.say("conversation.item.create", item=item)
+            await driver.say("response.create")
+            await driver.speak(silence(0.6))
+            await driver.wait_for("response.done", 2)
+            statuses = [each["response"]["status"] for each in driver.all("response.done")]
+            assert statuses == ["completed", "completed"]
+            assert [each.kind for each in driver.stored.session.turns] == ["text", "speech"]
+    n_tokens = sum(LAYOUT.audio_0 <= each < 364 for each in bench.engine.prompts[-1])
+    assert n_tokens * 80 >= 900 + 300  # all that was said, also before the words were typed
+
+
+async def test_settings_that_change_while_somebody_speaks_lose_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with bench.open() as parts:
+        async with call(parts) as driver:
+            await driver.speak(silence(0.5) + pcm(0.9))
+            await driver.wait_for("input_audio_buffer.speech_started")
+            await asyncio.sleep(0.05)  # the first reader has heard some of it
+            await driver.say("session.update", session={"temperature": 0.7})
+            await driver.speak(silence(0.6))
+            await driver.wait_for("response.done")
+    n_tokens = sum(LAYOUT.audio_0 <= each < 364 for each in bench.engine.prompts[-1])
+    assert n_tokens * 80 >= 900 + 300
+    assert bench.engine.samplings[-1].temperature == 0.7
+
+
+async def test_the_end_of_a_reply_that_comes_back_late_is_no_turn(tmp_path: Path) -> None:
+    pipeline = FakePipeline(n_chunks=4, pace_s=0.0)  # 1.6 s of a tone
+    bench = Bench(tmp_path, responder=pipeline)
+    content = [{"type": "input_text", "text": "Hello"}]
+    item = {"type": "message", "role": "user", "content": content}
+    heard = resample(pipeline.tone(0), PIPELINE_RATE, RATE)[: RATE // 5]
+    echo = float_to_pcm16(0.3 * heard).tobytes()
+    with bench.open() as parts:
+        async with call(parts) as driver:
+            await driver.say("conversation.item.create", item=item)
+            await driver.say("response.create")
+            played = (await driver.wait_for("response.output_audio.delta"))["item_id"]
+            await driver.wait_for("response.done")
+            for number in range(8):
+                await driver.say("antiphon.playback", item_id=played, played_ms=number * 200)
+                await driver.speak(echo)
+            await driver.say("antiphon.playback", item_id=played, played_ms=1600, is_playing=False)
+            await driver.speak(echo + silence(0.7))
+            assert not driver.all("input_audio_buffer.speech_started")
+            await driver.speak(pcm(0.3))
+            await driver.wait_for("input_audio_buffer.speech_started")
