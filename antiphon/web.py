@@ -18,8 +18,11 @@ from antiphon.logs import configure_logging
 
 if TYPE_CHECKING:
     from antiphon.dialogue.responder import Transcribe
-    from antiphon.models.base import SpeechEncoder
+    from antiphon.models.base import SpeechDecoder, SpeechEncoder
     from antiphon.models.glm4voice.loader import ModelPaths
+
+WARM_UP_RATE = 16_000
+WARM_UP_TOKENS = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,12 +67,25 @@ def run(config: DemoConfig) -> None:
     voices = tuple(getattr(parts.decoder, "voices", ()))
     options = PageOptions.for_context(tokenizer.layout.context_length, voices)
     with share_decoder(parts.decoder) as decoder:
+        warm_up(parts.speech_tokenizer, decoder)
         pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, decoder)
         with closing(pipeline):
             hearing = Hearing(
                 layout=tokenizer.layout, transcribe=load_transcriber(parts.speech_tokenizer, paths)
             )
             serve(pipeline, config, options, engine.ping, hearing)
+
+
+def warm_up(tokenizer: "SpeechEncoder", decoder: "SpeechDecoder") -> None:
+    """Hear a hum and speak two blocks, so that no caller waits for what is set up on first use."""
+    import torch
+
+    hum = 0.01 * torch.sin(torch.arange(WARM_UP_RATE) / 10)  # a second
+    tokenizer.encode(hum.numpy(), WARM_UP_RATE)
+    with decoder.open_stream() as stream:
+        for _ in range(2):
+            stream.push([0] * WARM_UP_TOKENS)
+        stream.flush()
 
 
 def load_transcriber(tokenizer: "SpeechEncoder", paths: "ModelPaths") -> "Transcribe | None":

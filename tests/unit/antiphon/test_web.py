@@ -1,6 +1,7 @@
 """The demo as a program: wrong use ends in one line, not in a traceback."""
 
 import signal
+from contextlib import contextmanager
 
 import pytest
 
@@ -46,3 +47,33 @@ def test_help_lists_the_flags_of_the_original(capsys):
     for flag in ("--host", "--port", "--flow-path", "--model-path", "--tokenizer-path"):
         assert flag in shown
     assert "--server-url" in shown
+
+
+class RecordingParts:
+    """A tokenizer and a decoder that write down what is asked of them."""
+
+    def __init__(self):
+        self.heard, self.asked, self.is_open = [], [], False
+
+    def encode(self, waveform, sample_rate):
+        self.heard.append((len(waveform), sample_rate))
+
+    @contextmanager
+    def open_stream(self):
+        self.is_open = True
+        yield self
+        self.is_open = False
+
+    def push(self, tokens):
+        self.asked.append(len(tokens))
+
+    def flush(self):
+        self.asked.append("end")
+
+
+def test_everything_is_used_once_before_the_page_opens():
+    parts = RecordingParts()
+    web.warm_up(parts, parts)
+    assert parts.heard == [(16_000, 16_000)]
+    assert parts.asked == [10, 10, "end"]
+    assert not parts.is_open
