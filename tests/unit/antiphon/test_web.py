@@ -1,5 +1,6 @@
 """The demo as a program: wrong use ends in one line, not in a traceback."""
 
+import os
 import signal
 from contextlib import contextmanager
 
@@ -11,6 +12,9 @@ from antiphon import web
 @pytest.fixture(autouse=True)
 def _leave_the_process_as_it_was(monkeypatch):
     monkeypatch.setattr(web, "configure_logging", lambda level: None)
+    for name in web.PRIMITIVES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "512")
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -77,3 +81,14 @@ def test_everything_is_used_once_before_the_page_opens():
     assert parts.heard == [(16_000, 16_000)]
     assert parts.asked == [10, 10, "end"]
     assert not parts.is_open
+
+
+@pytest.mark.parametrize(("set_before", "kept"), [("64", "64"), (None, "128")])
+def test_prepared_convolutions_are_bounded(monkeypatch, capsys, set_before, kept):
+    (name,) = web.PRIMITIVES
+    if set_before is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, set_before)
+    assert web.main(["--port", "70000"]) == 1
+    assert os.environ[name] == kept
