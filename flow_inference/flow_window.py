@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cosyvoice.flow.flow import MaskedDiffWithXvec
+from cosyvoice.flow.guided_velocity import FlowConditions
 from cosyvoice.flow.solving import Solving
 from cosyvoice.utils.mask import make_valid_mask
 
@@ -101,15 +102,15 @@ def solve_windows(
     n_frames = sizes.n_frames
     frame_lens = send(torch.tensor([window.n_frames for window in windows]), device)
     with solving.number_format(device):
-        steps = flow.decoder.steps(
+        mask = make_valid_mask(frame_lens, n_frames).unsqueeze(1).float()  # (B, 1, n_frames)
+        conditions = FlowConditions(
+            mask=mask if sizes.is_padded else None,
             mu=_encode(flow, windows, frame_lens, sizes),
-            mask=make_valid_mask(frame_lens, n_frames).unsqueeze(1).float(),  # (B, 1, n_frames)
             spks=flow.spk_embed_affine_layer(functional.normalize(embedding, dim=1)),
             cond=send(_fill([window.prompt_mel for window in windows], n_frames), device),
-            n_timesteps=solving,
-            noise=send(_fill([window.noise for window in windows], n_frames), device),
-            is_padded=sizes.is_padded,
         )
+        noise = send(_fill([window.noise for window in windows], n_frames), device)
+    steps = flow.decoder.steps(noise, conditions, solving)
     for _ in range(solving.n_timesteps):
         yield None
         with solving.number_format(device):

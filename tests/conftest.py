@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PARITY_KIT = "needs the parity kit"
-NO_CUDA = "torch finds no CUDA device"
+NO_CUDA = "needs a CUDA device and a torch that finds it"
 REPOSITORY = Path(__file__).resolve().parents[1]
 MAX_THREADS = 2
 

@@ -77,34 +77,7 @@ class ConditionalCFM(BASECFM):
         generator: torch.Generator | None = None,
         is_padded: bool | None = None,
     ) -> Tensor:
-        """Draw a mel; see `steps`.
-
-        Returns:
-            (B, C, T).
-        """
-        *_, mel = self.steps(
-            *(mu, mask, n_timesteps, temperature, spks, cond),
-            noise=noise,
-            generator=generator,
-            is_padded=is_padded,
-        )
-        return mel
-
-    @torch.inference_mode()
-    def steps(
-        self,
-        mu: Tensor,
-        mask: Tensor,
-        n_timesteps: int | Solving,
-        temperature: float = 1.0,
-        spks: Tensor | None = None,
-        cond: Tensor | None = None,
-        *,
-        noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        is_padded: bool | None = None,
-    ) -> Iterator[Tensor]:
-        """Draw a mel step by step, so that the caller may do something else between.
+        """Draw a mel.
 
         Args:
             mu: Encoded tokens at the mel rate, (B, C, T).
@@ -117,18 +90,32 @@ class ConditionalCFM(BASECFM):
             generator: What draws it.
             is_padded: Whether the mask hides anything; None looks, which waits for the device.
 
-        Yields:
-            (B, C, T) after each step; the last is the mel.
+        Returns:
+            (B, C, T).
         """
         if noise is None:
             noise = draw_normal(mu, generator)
         solving = Solving(n_timesteps) if isinstance(n_timesteps, int) else n_timesteps
         hides = not bool(mask.all()) if is_padded is None else is_padded
         conditions = FlowConditions(mask if hides else None, mu, spks, cond)
+        *_, mel = self.steps(noise * temperature, conditions, solving)
+        return mel
+
+    @torch.inference_mode()
+    def steps(self, x: Tensor, conditions: FlowConditions, solving: Solving) -> Iterator[Tensor]:
+        """Draw a mel step by step, so that the caller may do something else between.
+
+        Args:
+            x: Noise to start from, (B, C, T).
+            conditions: What it is drawn under.
+            solving: How.
+
+        Yields:
+            (B, C, T) after each step; the last is the mel.
+        """
         velocity = GuidedVelocity(self.estimator, conditions, self.inference_cfg_rate)
-        t_span = torch.linspace(0, 1, solving.n_timesteps + 1, device=mu.device, dtype=mu.dtype)
-        times = warp_time(t_span, self.t_scheduler)
-        yield from solve(velocity, noise * temperature, times, solving)
+        t_span = torch.linspace(0, 1, solving.n_timesteps + 1, device=x.device, dtype=x.dtype)
+        yield from solve(velocity, x, warp_time(t_span, self.t_scheduler), solving)
 
     def compute_loss(
         self,

@@ -16,7 +16,9 @@ from antiphon import audio
 from antiphon.errors import AudioError
 
 RATE = 16_000
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="needs ffmpeg: install ffmpeg"
+)
 
 
 def tone(n_samples: int = RATE, hz: float = 440.0, rate: int = RATE) -> npt.NDArray[np.float32]:

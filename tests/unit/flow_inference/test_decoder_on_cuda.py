@@ -11,10 +11,11 @@ from torch import Tensor
 from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, DecoderService
 from flow_inference.decoder_service import stream_of_its_own
+from tests.conftest import NO_CUDA
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device here"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA),
 ]
 
 

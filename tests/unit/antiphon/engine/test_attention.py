@@ -52,7 +52,8 @@ def test_it_equals_causal_attention_with_repeated_keys(sizes: tuple[int, int, in
 
 
 needs_mkl = pytest.mark.skipif(
-    not torch.backends.mkl.is_available(), reason="needs MKL, for which the sizes were measured"
+    not torch.backends.mkl.is_available(),
+    reason="needs a torch built with MKL, whose sums are tested",
 )
 
 

@@ -60,7 +60,8 @@ def test_any_sequence_of_batches_equals_full_forward_passes(data: st.DataObject)
 
 
 needs_mkl = pytest.mark.skipif(
-    not torch.backends.mkl.is_available(), reason="needs MKL, for which the sizes were measured"
+    not torch.backends.mkl.is_available(),
+    reason="needs a torch built with MKL, whose sums are tested",
 )
 
 

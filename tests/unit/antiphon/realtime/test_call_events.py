@@ -28,6 +28,12 @@ from tests.fake_pipeline import FakePipeline
 pytestmark = pytest.mark.anyio
 
 
+async def begin_to_speak(driver: Driver) -> None:
+    """Say 0.9 s of a question, until it is noticed."""
+    await driver.speak(silence(0.5) + pcm(0.9))
+    await driver.wait_for("input_audio_buffer.speech_started")
+
+
 async def hear_reply(driver: Driver, n: int = 1) -> dict:
     """Ask by voice and wait for the end of the n-th response."""
     await driver.speak(spoken())
@@ -247,8 +253,7 @@ async def test_words_typed_while_somebody_speaks_are_answered_first(tmp_path: Pa
     bench = Bench(tmp_path)
     with bench.open() as parts:
         async with call(parts) as driver:
-            await driver.speak(silence(0.5) + pcm(0.9))
-            await driver.wait_for("input_audio_buffer.speech_started")
+            await begin_to_speak(driver)
             content = [{"type": "input_text", "text": "Hello"}]
             item = {"type": "message", "role": "user", "content": content}
             await driver.say("conversation.item.create", item=item)
@@ -266,8 +271,7 @@ async def test_settings_that_change_while_somebody_speaks_lose_nothing(tmp_path:
     bench = Bench(tmp_path)
     with bench.open() as parts:
         async with call(parts) as driver:
-            await driver.speak(silence(0.5) + pcm(0.9))
-            await driver.wait_for("input_audio_buffer.speech_started")
+            await begin_to_speak(driver)
             await asyncio.sleep(0.05)  # the first reader has heard some of it
             await driver.say("session.update", session={"temperature": 0.7})
             await driver.speak(silence(0.6))
