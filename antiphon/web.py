@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from antiphon.models.base import SpeechDecoder, SpeechEncoder
     from antiphon.models.glm4voice.loader import ModelPaths
 
-PRIMITIVES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
+PRIMITIVE_CACHE, N_PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128"
 """oneDNN keeps a prepared convolution of every length it has met, 1,024 of them: some 100 MB more
 after forty replies of different lengths. With 128 those of the usual blocks stay."""
 
@@ -33,7 +33,7 @@ WARM_UP_TOKENS = 10
 def main(argv: Sequence[str] | None = None) -> int:
     """Load the speech parts and serve the page until Ctrl-C or SIGTERM; returns the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files go away
-    os.environ.update(PRIMITIVES | dict(os.environ))  # read when torch first computes
+    os.environ.setdefault(PRIMITIVE_CACHE, N_PRIMITIVES)  # read when torch first computes
     try:
         config = parse_config(DemoConfig, "Voice chat in the browser.", argv)
         configure_logging(config.log_level)

@@ -1,4 +1,4 @@
-"""One decoder for many replies: a thread that decodes whatever blocks wait, many at a time."""
+"""One decoder for many replies: threads that decode whatever blocks wait, the most urgent first."""
 
 import logging
 import threading
@@ -30,12 +30,10 @@ class Job:
     """One block that somebody waits for.
 
     Attributes:
-        run: The push or flush it belongs to.
         playhead: Of the reply's listener.
         result: Gets its samples, (n,) float32; cancelled, it is not decoded.
     """
 
-    run: BlockRun
     playhead: Playhead
     result: "Future[Tensor]" = field(default_factory=Future)
 
@@ -78,10 +76,10 @@ class DecoderService:
     ) -> None:
         self._begin = begin
         self._crowd = crowd
-        self._open: WeakSet[SharedStream] = WeakSet()  # counted, so that one forgotten does no harm
         self.sample_rate = decoder.sample_rate
         self._decoder = decoder
         self._changed = threading.Condition()  # guards all that follows
+        self._open: WeakSet[SharedStream] = WeakSet()  # one that nobody closed is not counted
         self._batch = DecoderBatch(decoder, options)
         self._jobs: dict[BlockRun, Job] = {}
         self._under_way: list[Work] = []  # but for what a thread is at
@@ -144,7 +142,7 @@ class DecoderService:
         Raises:
             EngineError: If the service is closed.
         """
-        job = Job(run, playhead)
+        job = Job(playhead)
         with self._changed:
             if self._is_closed:
                 raise EngineError("the decoder is closed; nothing can be decoded any more")

@@ -12,9 +12,7 @@ from antiphon import web
 @pytest.fixture(autouse=True)
 def _leave_the_process_as_it_was(monkeypatch):
     monkeypatch.setattr(web, "configure_logging", lambda level: None)
-    for name in web.PRIMITIVES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv(name, "512")
+    monkeypatch.setenv(web.PRIMITIVE_CACHE, "512")
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -85,10 +83,9 @@ def test_everything_is_used_once_before_the_page_opens():
 
 @pytest.mark.parametrize(("set_before", "kept"), [("64", "64"), (None, "128")])
 def test_prepared_convolutions_are_bounded(monkeypatch, capsys, set_before, kept):
-    (name,) = web.PRIMITIVES
     if set_before is None:
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(web.PRIMITIVE_CACHE)
     else:
-        monkeypatch.setenv(name, set_before)
+        monkeypatch.setenv(web.PRIMITIVE_CACHE, set_before)
     assert web.main(["--port", "70000"]) == 1
-    assert os.environ[name] == kept
+    assert os.environ[web.PRIMITIVE_CACHE] == kept
