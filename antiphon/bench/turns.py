@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from antiphon.bench.asking import ask, greedily
 from antiphon.bench.baseline import open_baseline
@@ -95,7 +95,8 @@ async def converse(
     Raises:
         AntiphonError: If a turn fails.
     """
-    turn, session = greedily(options.max_new_tokens, speak=False), Session()
+    turn = replace(greedily(options.max_new_tokens, speak=False), max_turns=options.turns)
+    session = Session()
     await ask(pipeline, parts.clips[0], turn)
     costs = []
     for number in range(options.turns):

@@ -115,12 +115,14 @@ def fit_prompt(
 ) -> FittedPrompt:
     """Render the prompt, dropping the oldest turns until prompt and reply fit the context.
 
-    Room is kept for `max_new_tokens`, but for no more than a quarter of the context.
+    Room is kept for `max_new_tokens`, but for no more than a quarter of the context. Turns beyond
+    those that the model has learned to read are never shown, and not counted as dropped.
 
     Raises:
         PromptError: If the last turn alone is too long.
     """
     room = layout.context_length - min(max_new_tokens, layout.context_length // MIN_REPLY_SHARE)
+    history = history[-layout.max_turns :] if layout.max_turns else history
     for n_dropped in range(max(1, len(history))):
         token_ids = render_prompt(history[n_dropped:], layout, tokenizer)
         if len(token_ids) <= room:

@@ -55,6 +55,8 @@ class TurnOptions:
         speak: Whether to make sound at all.
         collapse_s: End a reply whose speech has only repeated itself for so many seconds
             (`collapse_guard.py`); None lets it go on.
+        max_turns: Most turns of the conversation that the model reads, this one included; None for
+            as many as it has learned to.
     """
 
     temperature: float = 0.2
@@ -64,6 +66,7 @@ class TurnOptions:
     voice: str | None = None
     speak: bool = True
     collapse_s: float | None = DEFAULT_COLLAPSE_S
+    max_turns: int | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value no engine could use."""
@@ -73,6 +76,8 @@ class TurnOptions:
             raise ConfigError(f"top_p must lie above 0 and not above 1, got {self.top_p}")
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if self.max_turns is not None and self.max_turns < 1:
+            raise ConfigError(f"max_turns must be at least 1, got {self.max_turns}")
         self.make_guard()
 
     def make_guard(self) -> CollapseGuard | None:
@@ -199,13 +204,15 @@ class TurnPipeline:
         """Tell what is known of the prompt while the user speaks."""
         assert self._warm_up is not None
         tokenizer, limit = self._text_tokenizer, options.max_new_tokens
-        token_ids = prompt_beginning(session.turns, codes, tokenizer.layout, tokenizer, limit)
+        layout = seen_by(tokenizer.layout, options)
+        token_ids = prompt_beginning(session.turns, codes, layout, tokenizer, limit)
         self._warm_up(token_ids, session.id)
 
     def _fit(self, session: Session, turn: Turn, options: TurnOptions) -> FittedPrompt:
         history = (*session.turns, turn)
         tokenizer = self._text_tokenizer
-        return fit_prompt(history, tokenizer.layout, tokenizer, options.max_new_tokens)
+        layout = seen_by(tokenizer.layout, options)
+        return fit_prompt(history, layout, tokenizer, options.max_new_tokens)
 
     def _open_reply(
         self, session: Session, prompt: FittedPrompt, options: TurnOptions, clock: StageClock
@@ -234,6 +241,11 @@ class TurnPipeline:
             n_dropped_turns=prompt.n_dropped_turns,
         )
         return Reply(parts, InterleaveSplitter(layout), TextStream(self._text_tokenizer), clock)
+
+
+def seen_by(layout: TokenLayout, options: TurnOptions) -> TokenLayout:
+    """Let the options say how many turns the model reads."""
+    return layout if options.max_turns is None else replace(layout, max_turns=options.max_turns)
 
 
 def speech_tokens(turn: Turn, layout: TokenLayout) -> tuple[int, ...]:

@@ -121,6 +121,8 @@ class TokenLayout:
         stop: Ids that end a reply (`<|endoftext|>`, `<|user|>`, `<|observation|>`).
         vocab_size: Rows of the embedding.
         context_length: Longest prompt plus reply, in tokens.
+        max_turns: Most turns the model has learned to read, the one to answer included; None for
+            as many as fit the context.
     """
 
     prefix: tuple[int, ...]
@@ -135,6 +137,7 @@ class TokenLayout:
     stop: tuple[int, ...]
     vocab_size: int
     context_length: int
+    max_turns: int | None = None
 
 
 class DialogueTokenizer(TextTokenizer, Protocol):

@@ -36,8 +36,8 @@ def chatglm_tensors(model: GlmForCausalLM) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().half().contiguous() for name, tensor in out.items()}
 
 
-def chatglm_config(model: GlmForCausalLM) -> dict[str, object]:
-    """Describe the model in the official config.json's terms."""
+def chatglm_config(model: GlmForCausalLM, max_turns: int | None = None) -> dict[str, object]:
+    """Describe the model in the official config.json's terms, `max_turns` beside them."""
     config = model.config
     return {
         "architectures": ["ChatGLMModel"],
@@ -66,13 +66,14 @@ def chatglm_config(model: GlmForCausalLM) -> dict[str, object]:
         "eos_token_id": config.eos_token_id,
         "pad_token_id": config.pad_token_id,
         "torch_dtype": "float16",
+        **({"max_turns": max_turns} if max_turns else {}),
     }
 
 
-def export_language_model(model: GlmForCausalLM, out: Path) -> None:
-    """Write config.json and the weights to `out`."""
+def export_language_model(model: GlmForCausalLM, out: Path, max_turns: int | None = None) -> None:
+    """Write config.json and the weights to `out`; `max_turns` as in `TokenLayout`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(chatglm_config(model), indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(chatglm_config(model, max_turns), indent=2) + "\n")
     save_shards(chatglm_tensors(model), out)
 
 

@@ -352,7 +352,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""
-        export_language_model(self.model, Path(self.config.out))
+        export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
         logger.info("language model written to %s", self.config.out)
 
 

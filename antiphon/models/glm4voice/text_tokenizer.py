@@ -225,6 +225,7 @@ def make_layout(special_ids: Mapping[str, int], config: JsonObject, where: str) 
         stop=tuple(special_ids[token] for token in spec.STOP_TOKENS),
         vocab_size=vocab_size,
         context_length=read_size(config, context, spec.DEFAULT_CONTEXT_LENGTH, where),
+        max_turns=read_size(config, ("max_turns",), 1, where) if "max_turns" in config else None,
     )
 
 

@@ -26,10 +26,12 @@ class Domain(ABC):
     Attributes:
         name: "small" or "full".
         languages: "en", and perhaps "zh".
+        max_turns: Turns of its longest conversations.
     """
 
     name: str
     languages: tuple[str, ...]
+    max_turns: int
 
     @property
     @abstractmethod
@@ -75,6 +77,7 @@ class SmallDomain(Domain):
 
     name = SMALL
     languages = ("en",)
+    max_turns = 1
 
     @property
     def skills(self) -> tuple[str, ...]:
@@ -113,6 +116,7 @@ class FullDomain(Domain):
 
     name = FULL
     languages = ("en", "zh")
+    max_turns = 2
 
     def __init__(self, skills: Sequence[Skill] | None = None) -> None:
         single = (*numbers.SKILLS, *facts.SKILLS, *words.SKILLS, *talk.SKILLS)

@@ -1,6 +1,7 @@
 """The prompt: the published template id by id, user text as plain text, and what does not fit."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -129,6 +130,14 @@ def test_the_oldest_turns_go_when_the_context_is_full(caplog):
     assert list(fitted.token_ids) == render_prompt(long_turns[4:], LAYOUT, TOKENIZER)
     assert len(fitted.token_ids) <= LAYOUT.context_length * 3 // 4
     assert "4 oldest turns" in caplog.text
+
+
+def test_the_model_reads_no_more_turns_than_it_has_learned_to():
+    history = [text_turn(word, LAYOUT, TOKENIZER) for word in ("one", "two", "three")]
+    for n_turns in (1, 2, 3, 4):
+        fitted = fit_prompt(history, replace(LAYOUT, max_turns=n_turns), TOKENIZER, 2000)
+        assert list(fitted.token_ids) == render_prompt(history[-n_turns:], LAYOUT, TOKENIZER)
+        assert fitted.n_dropped_turns == 0
 
 
 def test_a_short_reply_leaves_room_for_more_history():

@@ -140,10 +140,20 @@ def test_forgotten_turns_are_counted(make_bench):
     assert counts == [0, 0, 1, 2]
 
 
+@pytest.mark.parametrize("options", [TurnOptions(max_turns=2), None])
+def test_the_prompt_holds_the_turns_that_the_model_reads(make_bench, options):
+    bench = make_bench([*b"yes", LAYOUT.user])
+    for _ in range(4):
+        run(bench.ask(options=options))
+    n_questions = [prompt.count(LAYOUT.user) for prompt in bench.engine.prompts]
+    assert n_questions == ([1, 2, 2, 2] if options else [1, 2, 3, 4])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         {"max_new_tokens": 0},
+        {"max_turns": 0},
         {"temperature": -0.1},
         {"temperature": float("nan")},
         {"top_p": 0.0},

@@ -175,6 +175,12 @@ def test_sizes_come_from_the_model_config(tmp_path, pieces):
     write_folder(tmp_path, pieces, ids, config)
     layout = GlmTextTokenizer.from_pretrained(tmp_path).layout
     assert (layout.vocab_size, layout.context_length, layout.n_audio) == (1024, 777, 32)
+    assert layout.max_turns is None
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_turns": 3}))
+    assert GlmTextTokenizer.from_pretrained(tmp_path).layout.max_turns == 3
+    (tmp_path / "config.json").write_text(json.dumps(config | {"max_turns": 0}))
+    with pytest.raises(CheckpointError, match="max_turns must be above 0"):
+        GlmTextTokenizer.from_pretrained(tmp_path)
     assert layout.audio_0 == len(pieces) + len(spec.SPECIAL_TOKENS)
 
 
