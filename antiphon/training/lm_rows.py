@@ -18,6 +18,7 @@ TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 RECITED_COUNTS = 0.4
 RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
+CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
 TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
@@ -167,7 +168,8 @@ class RowSource:
         """Pack exchanges of one kind behind their system prompt."""
         kind: TurnKind = "text" if self.rng.random() < self.mixture.typed else "speech"
         draw = self.typed_segment if kind == "text" else self.speech_segment
-        is_dialogue = self.rng.random() < self.mixture.dialogue
+        share = CONVERSATIONS if self.domain.max_turns > 1 else self.mixture.dialogue
+        is_dialogue = self.rng.random() < share
         segments = fill(draw, self.row_length - len(self.prefixes[kind]))
         return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
 

@@ -16,7 +16,8 @@ BENCH = """
   const load = (source) => {
     const scope = { sampleRate: RATE, currentFrame: 0, made: null,
       AudioWorkletProcessor: class { constructor() {
-        this.port = { sent: [], postMessage(message) { this.sent.push(message); } }; } },
+        this.port = { sent: [], postMessage(message, transfer) {
+          this.sent.push({ ...message, transfer }); } }; } },
       registerProcessor(name, made) { scope.made = made; } };
     new Function('scope', `with (scope) { ${source} }`)(scope);
     return scope;
@@ -31,7 +32,11 @@ BENCH = """
     Math.round(9830 * Math.sin((2 * Math.PI * 440 * n) / RATE)));
   const trial = (seed) => {
     const draw = random(seed), scope = load(code), player = new scope.made();
-    const send = (data) => player.port.onmessage({ data });
+    const given = [];
+    const send = (data) => {
+      if (data.samples) given.push(data.samples.buffer);
+      player.port.onmessage({ data });
+    };
     const output = [];
     const render = (quanta) => { for (; quanta > 0; quanta -= 1) {
       const block = new Float32Array(QUANTUM);
@@ -69,8 +74,10 @@ BENCH = """
     send({ type: 'audio', key: 'b', samples: tone(4000) });
     send({ type: 'end', key: 'b' });
     render(60);
+    const spent = player.port.sent.flatMap((each) => each.type === 'spent' ? each.transfer : []);
     const [, next] = player.port.sent.filter(({ type }) => type === 'done');
-    return { seed, wasFlushed, underruns, worst, mayStarve, length: whole.length,
+    return { seed, allCameBack: given.every((buffer) => spent.includes(buffer)),
+      cameTwice: new Set(spent).size !== spent.length, wasFlushed, underruns, worst, mayStarve, length: whole.length,
       step: Math.max(...steps), tailIsSilent: tail.every((sample) => sample === 0),
       played: done.map(({ played }) => played), flags: done.map((each) => each.wasFlushed),
       nextPlayed: next ? next.played : null, nextSounds: output.slice(second).some(Boolean) };
@@ -96,6 +103,10 @@ def test_any_chunks_give_the_whole_sound(trials):
     assert max(trial["worst"] for trial in calm) < 1e-6
     whole = [trial for trial in trials if not trial["wasFlushed"]]
     assert all(trial["played"] == [trial["length"]] for trial in whole)
+
+
+def test_every_chunk_comes_back_once(trials):
+    assert all(trial["allCameBack"] and not trial["cameTwice"] for trial in trials)
 
 
 def test_running_dry_is_counted_and_does_not_click(trials):

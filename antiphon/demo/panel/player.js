@@ -141,6 +141,8 @@ export class Player extends Emitter {
     this.emit('underrun', { itemId: key, bufferMs: this.bufferMs });
   }
 
+  on_spent() {} // played chunks come back so that they are swept here
+
   on_done({ key, played, underruns, wasFlushed }) {
     const item = this.known(key);
     Object.assign(item, { playedMs: toMs(played), underruns, wasFlushed, isClosed: true });

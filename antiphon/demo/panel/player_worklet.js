@@ -12,6 +12,7 @@ class Segment {
   constructor(key) {
     this.key = key;
     this.chunks = [];
+    this.spent = []; // chunks that were played
     this.offset = 0; // samples of the first chunk that were played
     this.buffered = 0;
     this.played = 0;
@@ -36,7 +37,7 @@ class Segment {
     this.buffered -= 1;
     this.played += 1;
     if (this.offset === chunk.length) {
-      this.chunks.shift();
+      this.spent.push(this.chunks.shift());
       this.offset = 0;
     }
     return sample;
@@ -64,7 +65,7 @@ class ReplyPlayer extends AudioWorkletProcessor {
 
   audio({ key, samples }) {
     const segment = this.find(key) || this.open(key);
-    if (segment.hasEnded) return;
+    if (segment.hasEnded) return this.giveBack([samples]);
     if (segment.isDry) this.noteUnderrun(segment);
     segment.push(samples);
     this.schedule(segment);
@@ -99,7 +100,15 @@ class ReplyPlayer extends AudioWorkletProcessor {
 
   close(segment, wasFlushed = segment.wasFlushed) {
     const { key, played, underruns } = segment;
+    this.giveBack(segment.spent);
+    this.giveBack(segment.chunks);
     this.port.postMessage({ type: 'done', key, played, underruns, wasFlushed });
+  }
+
+  /** This thread's memory is hardly ever swept, the page's is. */
+  giveBack(chunks) {
+    const buffers = chunks.splice(0).map(({ buffer }) => buffer);
+    if (buffers.length) this.port.postMessage({ type: 'spent', buffers }, buffers);
   }
 
   noteUnderrun(segment) {
@@ -150,6 +159,7 @@ class ReplyPlayer extends AudioWorkletProcessor {
       output[n] = segment.take() * this.gain;
       this.energy += output[n] * output[n];
     }
+    this.giveBack(segment.spent);
   }
 
   finish(segment) {
