@@ -155,7 +155,7 @@ class TrainingTask(ABC, Generic[Config]):
         losses["total"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.longest_gradient)
         self.optimizer.step()
-        self.run.step += 1
+        self.run.count_step()
         self.after_step()
         return losses
 
