@@ -1,4 +1,4 @@
-"""What every training task shares: clock, log, resumable checkpoints, loss plot."""
+"""What every training task shares: clock, log, curves, resumable checkpoints, loss plot."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from antiphon.errors import CheckpointError
+from antiphon.training.curves import Curves
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Run:
         self.step = 0
         self._spent_s = 0.0
         self._ticked_at = self._saved_at = time.monotonic()
+        self._curves = Curves(self.folder)
 
     @property
     def elapsed_s(self) -> float:
@@ -72,10 +74,11 @@ class Run:
         return self.fraction >= 1.0
 
     def log(self, **values: float) -> None:
-        """Append one line to metrics.jsonl and to the log."""
+        """Append one line to metrics.jsonl and to the log, and a point to each curve."""
         record = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), **values}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        self._curves.add(self.step, values)
         shown = " ".join(f"{key} {value:.4g}" for key, value in values.items())
         logger.info(
             "step %d, %.1f min, %.0f %%: %s",
@@ -110,8 +113,14 @@ class Run:
         progress = state.pop("progress")
         self.step, self._spent_s = progress["step"], progress["elapsed_s"]
         self._ticked_at = time.monotonic()
+        self._curves.close()
+        self._curves = Curves(self.folder, self.step + 1)
         logger.info("resumed at step %d after %.1f min", self.step, self._spent_s / 60)
         return dict(state)
+
+    def close(self) -> None:
+        """Write out curves; a run that is logged to has to be closed."""
+        self._curves.close()
 
     def plot(self) -> None:
         """Draw metrics.jsonl as loss.png, a curve for each value."""

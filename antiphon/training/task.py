@@ -8,7 +8,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -203,7 +203,16 @@ class TrainingTask(ABC, Generic[Config]):
     def train(self) -> None:
         """Run to the end of the time or steps, then validate and export."""
         logger.info("%s", asdict(self.config))
-        self.resume()
+        with closing(self.run):
+            self.resume()
+            self.learn()
+            self.run.save(self.state())
+            self.log_validation()
+            self.export()
+            self.run.plot()
+
+    def learn(self) -> None:
+        """Take steps to the end of the time; log, validate and save now and then."""
         self.model.train()
         while not self.run.is_over:
             losses = self.step()
@@ -213,7 +222,3 @@ class TrainingTask(ABC, Generic[Config]):
                 self.log_validation()
             if self.run.should_save:
                 self.run.save(self.state())
-        self.run.save(self.state())
-        self.log_validation()
-        self.export()
-        self.run.plot()
