@@ -36,6 +36,7 @@ SUBCOMMANDS = {
     "demo": Subcommand("run the model server and the web page together", "antiphon.launcher"),
     "train": Subcommand("train a part of a small model", "antiphon.cli_train"),
     "bench": Subcommand("measure speed and memory beside a baseline", "antiphon.cli_bench"),
+    "samples": Subcommand("let a model speak a sample of each skill", "antiphon.cli_samples"),
     "eval": Subcommand("measure a model on spoken questions", "antiphon.evaluation.suite"),
 }
 

@@ -24,15 +24,22 @@ class Heard:
     codes: tuple[int, ...]
 
 
-async def ask(pipeline: TurnPipeline, waveform: Waveform, session: Session | None = None) -> Heard:
-    """Ask one spoken question, greedily; None begins a conversation of its own.
+async def ask(
+    pipeline: TurnPipeline,
+    waveform: Waveform,
+    session: Session | None = None,
+    voice: str | None = None,
+) -> Heard:
+    """Ask one spoken question, greedily, to be answered in `voice` (None: the model's own).
+
+    Without a session it begins a conversation of its own.
 
     Raises:
         AntiphonError: If the reply breaks off.
     """
     sound: list[Waveform] = [np.zeros(0, np.float32)]
     codes: tuple[int, ...] = ()
-    options = TurnOptions(temperature=0.0, seed=0, max_new_tokens=400)
+    options = TurnOptions(temperature=0.0, seed=0, max_new_tokens=400, voice=voice)
     turn = UserTurn(waveform=waveform, sample_rate=SAMPLE_RATE)
     async with aclosing(pipeline.respond(session or Session(), turn, options)) as events:
         async for event in events:

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from antiphon.evaluation.questions import speak_turn
 from antiphon.models.base import Waveform
 from antiphon.training.augment import coloured_noise
 from antiphon.training.domain.table import FullDomain
 from antiphon.training.grammar import Exchange
-from antiphon.training.synthesis import say, synthesise_text
 from antiphon.training.voices import (
     RESERVED_MANDARIN_VOICES,
     RESERVED_VOICES,
-    Speaking,
     training_voice_sample,
 )
 
@@ -88,11 +87,8 @@ class FullQuestion:
 
     def speak(self, turn: Exchange) -> Waveform:
         """Say one turn, (n_samples,) float32 at 16 kHz."""
-        if turn.sound:
-            pcm = synthesise_text(turn.question, Speaking(turn.sound))
-            return pcm.astype(np.float32) / np.float32(32768)
-        clip = say(turn.question, self.voice)
-        if self.group.noise_db is None:
+        clip = speak_turn(turn, self.voice)
+        if turn.sound or self.group.noise_db is None:
             return clip
         noise = coloured_noise(len(clip), np.random.default_rng(self.number))
         return (clip + clip.std() * 10 ** (-self.group.noise_db / 20) * noise).astype(np.float32)

@@ -4,11 +4,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from antiphon.audio import pcm16_to_float
 from antiphon.models.base import Waveform
 from antiphon.training import grammar
 from antiphon.training.grammar import Exchange
-from antiphon.training.synthesis import say
-from antiphon.training.voices import RESERVED_VOICES, training_voice_sample
+from antiphon.training.synthesis import say, synthesise_text
+from antiphon.training.voices import RESERVED_VOICES, Speaking, training_voice_sample
 
 GROUPS = ("reserved", "training")
 
@@ -30,6 +31,13 @@ class Question:
     def speak(self) -> Waveform:
         """Synthesise the question, (n_samples,) float32 at 16 kHz."""
         return say(self.exchange.question, self.voice)
+
+
+def speak_turn(turn: Exchange, voice: str) -> Waveform:
+    """Say a question in a voice, or make its noise; (n_samples,) float32 at 16 kHz."""
+    if turn.sound:
+        return pcm16_to_float(synthesise_text(turn.question, Speaking(turn.sound)))
+    return say(turn.question, voice)
 
 
 def voices_of(group: str) -> tuple[str, ...]:

@@ -12,10 +12,14 @@ from antiphon.training.voices import (
     ANSWER_VOICE,
     MIDDLE,
     OUTPUT_VOICES,
+    RESERVED_MANDARIN_VOICES,
+    RESERVED_VOICES,
     Speaking,
     draw_speaking,
     output_speaking,
 )
+
+RESERVED = "reserved"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class DataTaskConfig:
         n_other_voices: Answers and recitals that are also spoken in each of the other output
             voices; the small domain has one.
         n_validation: Questions with reserved combinations, in training voices; never trained on.
+        n_reserved: The same in each of the voices kept for testing: they show while a tokenizer
+            learns how well it hears those.
         n_workers: Synthesiser processes.
         seed: Seed of texts and voices.
         domain: "small" (seven skills in English) or "full" (all skills, English and Mandarin).
@@ -44,6 +50,7 @@ class DataTaskConfig:
     n_recitals: int = 9_500
     n_other_voices: int = 3_000
     n_validation: int = 400
+    n_reserved: int = 0
     n_workers: int = 2
     seed: int = 1
     domain: str = SMALL
@@ -60,7 +67,7 @@ class Utterance:
         skill: Of the question, or "reading" or "recital".
         role: "question", "reading", "answer" (in the usual output voice) or "voice" (an answer in
             another one).
-        split: "train" or "valid".
+        split: "train", "valid", or "reserved" for questions in voices kept for testing.
         answer: The answer to a question; an answer's own text.
         language: "en", "zh", or another for a question that nobody can answer.
         pace: Of the answer, as a factor on its duration.
@@ -84,11 +91,14 @@ class Utterance:
 def plan_corpus(config: DataTaskConfig) -> list[Utterance]:
     """Draw all utterances of a corpus, in random order, the same for the same seed.
 
+    Questions in reserved voices come first: validation needs them early.
+
     Raises:
         ConfigError: If there is no such domain.
     """
     domain = find_domain(config.domain)
-    return plan_full(config, domain) if domain.name == FULL else plan_small(config)
+    plan = plan_full(config, domain) if domain.name == FULL else plan_small(config)
+    return [*reserved_questions(config, domain), *plan]
 
 
 def plan_small(config: DataTaskConfig) -> list[Utterance]:
@@ -162,6 +172,35 @@ def plan_full(config: DataTaskConfig, domain: Domain) -> list[Utterance]:
     plan += [other for answer in others for other in in_other_voices(answer)]
     rng.shuffle(plan)
     return plan
+
+
+def reserved_questions(config: DataTaskConfig, domain: Domain) -> Iterator[Utterance]:
+    """Give questions in the voices kept for testing; drawn apart, so that all else stays as is."""
+    rng = random.Random(f"reserved {config.seed}")
+    voices = [(voice, "en") for voice in RESERVED_VOICES]
+    if "zh" in domain.languages:
+        voices += [(voice, "zh") for voice in RESERVED_MANDARIN_VOICES]
+    for voice, language in voices:
+        for index in range(config.n_reserved):
+            exchange = single_question(rng, domain, language)
+            yield Utterance(
+                f"t{voice}.{index}",
+                exchange.question,
+                Speaking(voice),
+                exchange.skill,
+                "question",
+                RESERVED,
+                exchange.answer,
+                language,
+            )
+
+
+def single_question(rng: random.Random, domain: Domain, language: str) -> Exchange:
+    """Draw a question with a reserved combination that is neither a noise nor a follow-up."""
+    while True:
+        exchange = domain.draw(rng, reserved=True, language=language)
+        if not exchange.sound and not exchange.before:
+            return exchange
 
 
 def conversation(

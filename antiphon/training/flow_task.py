@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from antiphon.checkpoints import load_strict, load_weights
+from antiphon.checkpoints import load_weights
 from antiphon.training.decoder_config import (
     FlowSizes,
     render_flow,
@@ -23,7 +23,7 @@ from antiphon.training.decoder_config import (
 )
 from antiphon.training.flow_data import Cut, FlowSource, build_flow_store
 from antiphon.training.loop import atomic_save
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started, seeded
 from antiphon.training.task_config import load_task_config
 from antiphon.training.vocoder_task import VocoderTaskConfig, vocoder_arguments
 from cosyvoice.config import load_decoder_config
@@ -186,7 +186,7 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
         found = {key: value.float() for key, value in load_weights(path).items()}
         if self.config.new_codes:
             found["input_embedding.weight"] = self.model.input_embedding.weight.detach().clone()
-        load_strict(self.model, found, path)
+        load_started(self.model, found, folder)
         self.average.module.load_state_dict(self.model.state_dict())
 
     def after_step(self) -> None:

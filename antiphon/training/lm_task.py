@@ -46,7 +46,7 @@ from antiphon.training.lm_export import export_language_model, read_domain, writ
 from antiphon.training.lm_rows import RowSource, mixture_at
 from antiphon.training.number_words import NumberWords
 from antiphon.training.prefetch import prefetch
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started, seeded
 from antiphon.training.text_vocabulary import write_text_vocabulary
 from antiphon.training.widening import widen_feed_forward
 from speech_tokenizer.weights import load_encoder
@@ -219,12 +219,14 @@ class LmTask(TrainingTask[LmTaskConfig]):
         Its feed-forward layers may be narrower than those to train.
         """
         found = load_language_model(folder, progress=False).state_dict()
+        fresh = {name: value.clone() for name, value in self.model.state_dict().items()}
+        load_started(self.model, widen_feed_forward(found, fresh), folder)
         if self.config.new_codes:
             audio_0 = self.tokenizer.layout.audio_0
             rows = slice(audio_0, audio_0 + self.n_codes)
-            for name in ("model.embed_tokens.weight", "lm_head.weight"):
-                found[name][rows] = self.model.state_dict()[name][rows]
-        self.model.load_state_dict(widen_feed_forward(found, self.model.state_dict()))
+            with torch.no_grad():
+                for name in ("model.embed_tokens.weight", "lm_head.weight"):
+                    self.model.get_parameter(name)[rows] = fresh[name][rows]
         self.after_step()
 
     def reseed(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What every training task shares: clock, log, resumable checkpoints, loss plot."""
+"""What every training task shares: clock, log, curves, resumable checkpoints, loss plot."""
 
 import json
 import logging
@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 
 from antiphon.errors import CheckpointError
+from antiphon.training.curves import Curves
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY_S = 120.0
+LONGEST_STEP_S = 60.0  # what a step counts at most: a machine asleep does not use the time up
 
 
 def learning_rate_factor(fraction: float, warmup: float = 0.03, floor: float = 0.02) -> float:
@@ -35,7 +37,8 @@ def atomic_save(value: object, path: Path) -> None:
 class Run:
     """One training run: ends after `minutes` of training or `max_steps`, whichever comes first.
 
-    Time spent is kept in the checkpoint, so that a resumed run goes on with its schedule.
+    Time spent is kept in the checkpoint, so that a resumed run goes on with its schedule. A step
+    counts as a minute at most, with what was logged, measured and saved after the one before.
     """
 
     def __init__(self, folder: str | Path, minutes: float, max_steps: int | None = None) -> None:
@@ -44,13 +47,19 @@ class Run:
         self.minutes, self.max_steps = minutes, max_steps
         self.step = 0
         self._spent_s = 0.0
-        self._resumed_at = time.monotonic()
-        self._saved_at = time.monotonic()
+        self._ticked_at = self._saved_at = time.monotonic()
+        self._curves = Curves(self.folder)
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of training so far, earlier sittings included."""
-        return self._spent_s + time.monotonic() - self._resumed_at
+        """Seconds of training so far, earlier sittings included and pauses left out."""
+        return self._spent_s + min(time.monotonic() - self._ticked_at, LONGEST_STEP_S)
+
+    def count_step(self) -> None:
+        """Count a step and the time that it took."""
+        self.step += 1
+        self._spent_s = self.elapsed_s
+        self._ticked_at = time.monotonic()
 
     @property
     def fraction(self) -> float:
@@ -65,10 +74,11 @@ class Run:
         return self.fraction >= 1.0
 
     def log(self, **values: float) -> None:
-        """Append one line to metrics.jsonl and to the log."""
+        """Append one line to metrics.jsonl and to the log, and a point to each curve."""
         record = {"step": self.step, "minutes": round(self.elapsed_s / 60, 2), **values}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        self._curves.add(self.step, values)
         shown = " ".join(f"{key} {value:.4g}" for key, value in values.items())
         logger.info(
             "step %d, %.1f min, %.0f %%: %s",
@@ -102,9 +112,15 @@ class Run:
             ) from error
         progress = state.pop("progress")
         self.step, self._spent_s = progress["step"], progress["elapsed_s"]
-        self._resumed_at = time.monotonic()
+        self._ticked_at = time.monotonic()
+        self._curves.close()
+        self._curves = Curves(self.folder, self.step + 1)
         logger.info("resumed at step %d after %.1f min", self.step, self._spent_s / 60)
         return dict(state)
+
+    def close(self) -> None:
+        """Write out curves; a run that is logged to has to be closed."""
+        self._curves.close()
 
     def plot(self) -> None:
         """Draw metrics.jsonl as loss.png, a curve for each value."""

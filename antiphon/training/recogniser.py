@@ -52,7 +52,12 @@ class CodeRecogniser(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, alphabet: str = ENGLISH, n_layers: int = 3, n_heads: int = 4
+        self,
+        d_model: int,
+        alphabet: str = ENGLISH,
+        n_layers: int = 3,
+        n_heads: int = 4,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.alphabet = alphabet
@@ -60,7 +65,7 @@ class CodeRecogniser(nn.Module):
             d_model,
             n_heads,
             4 * d_model,
-            dropout=0.1,
+            dropout=dropout,
             activation="gelu",
             batch_first=True,
             norm_first=True,

@@ -7,8 +7,8 @@ to validate and when to save. Knows no kind of model.
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -16,7 +16,10 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from antiphon.checkpoints import compare_keys, shapes_of
+from antiphon.errors import CheckpointError
 from antiphon.training.loop import Run, has_fast_bf16, learning_rate_factor, set_threads
+from antiphon.training.optimizers import AnyOptimizer
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,21 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def load_started(module: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Fill a module with the weights of the finished part that `start` names.
+
+    Raises:
+        CheckpointError: If they are not those of a module of this size; names what differs.
+    """
+    differences = compare_keys(shapes_of(module.state_dict()), shapes_of(state))
+    if differences:
+        raise CheckpointError(
+            f"start={folder} is of another size than these settings: {differences.describe()}; "
+            "give the sizes that it has, or leave start out"
+        )
+    module.load_state_dict(state)
+
+
 class TrainingTask(ABC, Generic[Config]):
     """State of one training run.
 
@@ -84,7 +102,7 @@ class TrainingTask(ABC, Generic[Config]):
 
     longest_gradient: ClassVar[float] = 1.0
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: AnyOptimizer
 
     def __init__(self, config: Config) -> None:
         set_threads(config.n_threads)
@@ -129,10 +147,21 @@ class TrainingTask(ABC, Generic[Config]):
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
 
     def resume(self) -> None:
-        """Take up an earlier checkpoint of this run, else the part to start from, if any."""
+        """Take up an earlier checkpoint of this run, else the part to start from, if any.
+
+        Raises:
+            CheckpointError: If what is there cannot be read or was made with other settings.
+        """
         state = self.run.resume()
         if state is not None:
-            self.load_state(state)
+            try:
+                self.load_state(state)
+            except (RuntimeError, ValueError, KeyError) as error:
+                reason = str(error).split("\n")[0]
+                raise CheckpointError(
+                    f"the checkpoint in {self.run.folder} was made with other settings ({reason}): "
+                    "give those again, or another folder with run="
+                ) from error
             self.reseed(self.config.seed + self.run.step)
         elif self.config.start:
             self.start_from(Path(self.config.start))
@@ -155,7 +184,7 @@ class TrainingTask(ABC, Generic[Config]):
         losses["total"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.longest_gradient)
         self.optimizer.step()
-        self.run.step += 1
+        self.run.count_step()
         self.after_step()
         return losses
 
@@ -174,7 +203,16 @@ class TrainingTask(ABC, Generic[Config]):
     def train(self) -> None:
         """Run to the end of the time or steps, then validate and export."""
         logger.info("%s", asdict(self.config))
-        self.resume()
+        with closing(self.run):
+            self.resume()
+            self.learn()
+            self.run.save(self.state())
+            self.log_validation()
+            self.export()
+            self.run.plot()
+
+    def learn(self) -> None:
+        """Take steps to the end of the time; log, validate and save now and then."""
         self.model.train()
         while not self.run.is_over:
             losses = self.step()
@@ -184,7 +222,3 @@ class TrainingTask(ABC, Generic[Config]):
                 self.log_validation()
             if self.run.should_save:
                 self.run.save(self.state())
-        self.run.save(self.state())
-        self.log_validation()
-        self.export()
-        self.run.plot()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from antiphon.training.augment import augment
+from antiphon.training.corpus_plan import RESERVED
 from antiphon.training.data import Record, SpeechCorpus, length_batches
 from antiphon.training.voices import OUTPUT_VOICES
 from speech_tokenizer.features import log_mel_spectrogram
@@ -117,6 +118,29 @@ def warp_vocal_tract(batch: Batch, generator: torch.Generator) -> Batch:
         original = batch.features[row]
         features[row] = original[low] * (1 - share) + original[high] * share
     return replace(batch, features=features)
+
+
+def figure_name(record: Record) -> str | None:
+    """Name the error rate that a held-out question counts for; None if nobody could write it down.
+
+    "valid_cer" is English in training voices; in voices kept for testing it is "reserved_cer"
+    (espeak-ng) or "reserved_cer_rms" (a person's); Mandarin has names ending in "_zh".
+    """
+    if record.language == "zh":
+        return f"{record.split}_cer_zh"
+    if record.language != "en":
+        return None
+    is_recorded = record.split == RESERVED and record.voice.startswith("flite:")
+    return f"{record.split}_cer{'_rms' if is_recorded else ''}"
+
+
+def validation_groups(corpus: SpeechCorpus) -> dict[str, list[Record]]:
+    """Sort the held-out questions by the name of their error rate (see `figure_name`)."""
+    groups: dict[str, list[Record]] = {}
+    for record in (*corpus.select("question", "valid"), *corpus.select("question", RESERVED)):
+        if name := figure_name(record):
+            groups.setdefault(name, []).append(record)
+    return groups
 
 
 class BatchSource:

@@ -21,9 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from antiphon.checkpoints import load_safetensors
+from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.code_heads import MelHead, PhoneHead, mel_loss
 from antiphon.training.data import Record, length_batches
 from antiphon.training.domain.table import SMALL, find_domain
+from antiphon.training.local_attention import look_nearby
+from antiphon.training.optimizers import build_optimizer
 from antiphon.training.prefetch import prefetch
 from antiphon.training.pronunciation import (
     N_BILINGUAL_PHONES,
@@ -41,8 +44,14 @@ from antiphon.training.recogniser import (
     text_to_labels,
 )
 from antiphon.training.shards import save_shards
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
-from antiphon.training.tokenizer_data import Acoustics, Batch, BatchSource, TokenizerBatches
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started, seeded
+from antiphon.training.tokenizer_data import (
+    Acoustics,
+    Batch,
+    BatchSource,
+    TokenizerBatches,
+    validation_groups,
+)
 from antiphon.training.voices import OUTPUT_VOICES
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
@@ -66,6 +75,12 @@ class TokenizerTaskConfig(TaskConfig):
         domain: "small" (English letters and phones) or "full" (Mandarin syllables beside them).
         batch_s: Seconds of padded audio in a batch.
         d_model, n_layers, n_heads: Size of the encoder.
+        n_fast_layers: Layers before the pooling, at 50 Hz; the others run at 12.5 Hz for a quarter
+            of the work. 0 pools after all of them.
+        look_nearby: How sharply the heads of a fresh encoder look at places nearby; 0 leaves them
+            to find those by themselves.
+        dropout: Of the recogniser.
+        use_muon: Whether the layers' matrices are learned with Muon in place of AdamW.
         block_frames: Frames (50 Hz) of a block that is attended to as a whole.
         n_mels: Mel channels.
         codebook_size: Number of speech tokens.
@@ -85,6 +100,10 @@ class TokenizerTaskConfig(TaskConfig):
     d_model: int = 192
     n_layers: int = 4
     n_heads: int = 4
+    n_fast_layers: int = 0
+    look_nearby: float = 0.0
+    dropout: float = 0.1
+    use_muon: bool = False
     block_frames: int = 64
     n_mels: int = 80
     codebook_size: int = 1024
@@ -99,7 +118,15 @@ class TokenizerTaskConfig(TaskConfig):
 
 
 def encoder_config(config: TokenizerTaskConfig) -> WhisperVQConfig:
-    """Describe the small encoder in the official configuration's terms."""
+    """Describe the small encoder in the official configuration's terms.
+
+    Raises:
+        ConfigError: If a setting is not acceptable.
+    """
+    if not 0 <= config.n_fast_layers <= config.n_layers:
+        raise ConfigError(
+            f"n_fast_layers={config.n_fast_layers} must be from 0 to n_layers={config.n_layers}"
+        )
     return WhisperVQConfig.from_dict(
         {
             "d_model": config.d_model,
@@ -110,7 +137,7 @@ def encoder_config(config: TokenizerTaskConfig) -> WhisperVQConfig:
             "max_source_positions": 1500,
             "pooling_kernel_size": 4,
             "pooling_type": "avg",
-            "pooling_position": config.n_layers,
+            "pooling_position": config.n_fast_layers or config.n_layers,
             "quantize_vocab_size": config.codebook_size,
             "quantize_position": config.n_layers,
             "quantize_causal_block_size": config.block_frames,
@@ -125,7 +152,10 @@ class TokenizerModel(nn.Module):
         super().__init__()
         self.encoder = WhisperVQEncoder(encoder_config(config))
         is_small = find_domain(config.domain).name == SMALL
-        self.recogniser = CodeRecogniser(config.d_model, ENGLISH if is_small else BILINGUAL)
+        alphabet = ENGLISH if is_small else BILINGUAL
+        self.recogniser = CodeRecogniser(config.d_model, alphabet, dropout=config.dropout)
+        if config.look_nearby:
+            look_nearby(self.encoder, config.look_nearby)
         self.phones = PhoneHead(config.d_model, N_PHONES if is_small else N_BILINGUAL_PHONES)
         n_voices = 1 if is_small else len(OUTPUT_VOICES)
         self.mel = MelHead(config.d_model, config.n_mels, n_voices)
@@ -153,10 +183,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         positions.requires_grad_(
             False
         )  # so that places later than any training clip keep their meaning
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-        )
+        self.optimizer = build_optimizer(self.model, config.learning_rate, config.use_muon)
         self.is_quantised = False
         self.acoustics = Acoustics(config.augment_strength, config.is_wide)
         self.source = BatchSource(config.data, config.n_mels, self.acoustics)
@@ -174,10 +201,21 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         self.is_quantised = bool(state["is_quantised"])
 
     def start_from(self, folder: Path) -> None:
-        """Take an exported encoder and its recogniser; the codes are made anew."""
-        self.model.encoder.load_state_dict(load_encoder(folder, self.device).state_dict())
+        """Take an exported encoder and its recogniser; the codes are made anew.
+
+        Raises:
+            CheckpointError: If it is of another size, or pools after another layer.
+        """
+        encoder = load_encoder(folder, self.device)
+        load_started(self.model.encoder, encoder.state_dict(), folder)
+        n_fast = encoder.config.pooling_position
+        if n_fast != self.model.encoder.config.pooling_position:
+            raise CheckpointError(
+                f"start={folder} pools after {n_fast} layers; set n_fast_layers={n_fast}"
+            )
         half = load_safetensors(folder / RECOGNISER_FILE)
-        self.model.recogniser.load_state_dict({key: value.float() for key, value in half.items()})
+        state = {key: value.float() for key, value in half.items()}
+        load_started(self.model.recogniser, state, folder)
 
     def reseed(self, seed: int) -> None:
         """Draw differently from here on."""
@@ -284,12 +322,12 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         }
 
     def validate(self) -> dict[str, float]:
-        """CER of held-out questions in training voices by language, and the use of the codes."""
+        """CER of held-out questions by language and group of voices, and the use of the codes."""
         self.clean.reopen()
-        asked = self.clean.corpus.select("question", "valid")
-        figures = {"valid_cer": self.character_error_rate([r for r in asked if r.language == "en"])}
-        if mandarin := [r for r in asked if r.language == "zh"]:
-            figures["valid_cer_zh"] = self.character_error_rate(mandarin)
+        figures = {
+            name: self.character_error_rate(records)
+            for name, records in validation_groups(self.clean.corpus).items()
+        }
         if self.is_quantised and self.is_used.any():
             figures["code_use"] = float(self.is_used.float().mean())  # since the last validation
             self.is_used.zero_()

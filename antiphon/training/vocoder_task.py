@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from antiphon.checkpoints import load_strict, load_weights
+from antiphon.checkpoints import load_weights
 from antiphon.training.adversary import AdversarialConfig, Adversary
 from antiphon.training.data import SpeechCorpus
 from antiphon.training.loop import atomic_save, learning_rate_factor
-from antiphon.training.task import Losses, TrainingTask, seeded
+from antiphon.training.task import Losses, TrainingTask, load_started, seeded
 from antiphon.training.vocoder_data import (
     HOP,
     N_MELS,
@@ -151,7 +151,7 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         """Take a folder's hift.pt."""
         path = folder / "hift.pt"
         found = {key: value.float() for key, value in load_weights(path).items()}
-        load_strict(self.model, found, path)
+        load_started(self.model, found, folder)
 
     def next_batch(self) -> VocoderBatch:
         """Draw a batch on the run's device; half of the mels carry noise, as a decoder's do."""

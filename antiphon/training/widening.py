@@ -20,18 +20,21 @@ def widen_feed_forward(found: dict[str, Tensor], wider: dict[str, Tensor]) -> di
         wider: Freshly drawn state of the model to fill, with F >= f units; not changed.
 
     Returns:
-        `found` with (2 F, D) and (D, F) in these places.
+        `found` with (2 F, D) and (D, F) in these places, except where D is another.
 
     Raises:
         ConfigError: If the model to fill is narrower.
     """
     grown = dict(found)
-    for name, fresh in wider.items():
-        if name.endswith(GATE_UP):
-            grown[name] = widen_inputs(name, found[name], fresh)
-        elif name.endswith(DOWN):
+    for name, old in found.items():
+        fresh = wider.get(name)
+        if fresh is None:
+            continue
+        if name.endswith(GATE_UP) and old.shape[1] == fresh.shape[1]:
+            grown[name] = widen_inputs(name, old, fresh)
+        elif name.endswith(DOWN) and old.shape[0] == fresh.shape[0]:
             grown[name] = fresh.new_zeros(fresh.shape)
-            grown[name][:, : found[name].shape[1]] = found[name]
+            grown[name][:, : old.shape[1]] = old
     return grown
 
 

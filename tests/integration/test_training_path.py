@@ -13,15 +13,18 @@ from antiphon.assembly import ModelChoice, load_parts, open_pipeline
 from antiphon.dialogue.events import AudioChunk, TurnDone
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.errors import CheckpointError
 from antiphon.evaluation.transcriber import CodeTranscriber
 from antiphon.training.data import CodeStore, SpeechCorpus
 from antiphon.training.lm_export import read_domain
+from antiphon.training.lm_task import LmTask
 from antiphon.training.recogniser import BILINGUAL
 from antiphon.training.tasks import TASKS
 from antiphon.training.tokenizer_task import TokenizerTask, TokenizerTaskConfig
 from flow_inference import AudioDecoder
 from speech_tokenizer import SpeechTokenizer
 
+BOTH = ("false", "true")
 TRAINED = ("tokenizer", "decoder", "vocoder", "lm")
 
 
@@ -83,6 +86,37 @@ def test_a_tokenizer_run_goes_on_where_it_stopped(root: Path) -> None:
     task.resume()
     assert task.run.step == settings.max_steps
     assert task.is_quantised
+
+
+def starting_lm(root: Path, folder: Path, *words: str) -> LmTask:
+    """A task whose language model has gone on from the finished one."""
+    folders = [f"data={root}/data", f"tokenizer={root}/model/tokenizer", f"start={root}/model/lm"]
+    folders += [f"run={folder}/run", f"out={folder}/lm"]
+    task = LmTask(TASKS["lm"].settings("lm", "toy", [*folders, *words]))  # type: ignore[arg-type]
+    task.resume()
+    return task
+
+
+def test_a_language_model_goes_on_with_new_speech_tokens_alone(root: Path, tmp_path: Path) -> None:
+    same, new = (
+        starting_lm(root, tmp_path / words, f"new_codes={words}", "seed=9") for words in BOTH
+    )
+    audio_0 = same.tokenizer.layout.audio_0
+    rows = slice(audio_0, audio_0 + same.n_codes)
+    for name, value in same.model.state_dict().items():
+        other = new.model.state_dict()[name]
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert torch.equal(value[:audio_0], other[:audio_0])
+            assert not torch.equal(value[rows], other[rows])
+        else:
+            assert torch.equal(value, other), name
+
+
+def test_a_language_model_of_another_size_is_no_start(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"start=.*of another shape"):
+        starting_lm(root, tmp_path, "d_model=48")
+    with pytest.raises(CheckpointError, match=r"start=.*missing"):
+        starting_lm(root, tmp_path, "n_layers=9")
 
 
 def test_the_whole_model_answers(root: Path) -> None:

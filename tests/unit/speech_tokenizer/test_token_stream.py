@@ -13,7 +13,7 @@ from torch import Tensor
 from antiphon.errors import AudioError, EngineError
 from speech_tokenizer import SpeechTokenizer
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
-from tests.tiny_speech_tokenizer import CONFIG, SEGMENT, noise, write_checkpoint
+from tests.tiny_speech_tokenizer import CONFIG, POOLED_EARLY, SEGMENT, noise, write_checkpoint
 
 BLOCK = 10 * 1280
 RATES = (16_000, 8_000, 44_100)
@@ -23,6 +23,13 @@ RATES = (16_000, 8_000, 44_100)
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> SpeechTokenizer:
     """Segments of 20 tokens, blocks of 10."""
     folder = write_checkpoint(tmp_path_factory.mktemp("heard") / "tokenizer")
+    return SpeechTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def pooled_early(tmp_path_factory: pytest.TempPathFactory) -> SpeechTokenizer:
+    """The same with two more layers behind the pooling, where a block is 10 places."""
+    folder = write_checkpoint(tmp_path_factory.mktemp("heard") / "tokenizer", POOLED_EARLY)
     return SpeechTokenizer.from_pretrained(folder)
 
 
@@ -68,6 +75,16 @@ def test_streamed_is_offline(
     waveform = speechlike(n_samples, seed)
     offline = tokenizer.encode(waveform, rate)
     assert torch.equal(heard(tokenizer, cut(waveform, places), rate), offline)
+
+
+@given(lengths, st.sampled_from(RATES), places_to_cut, st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_streamed_is_offline_where_layers_follow_the_pooling(
+    pooled_early: SpeechTokenizer, n_samples: int, rate: int, places: list[float], seed: int
+) -> None:
+    waveform = speechlike(n_samples, seed)
+    offline = pooled_early.encode(waveform, rate)
+    assert torch.equal(heard(pooled_early, cut(waveform, places), rate), offline)
 
 
 @given(st.integers(1, 3 * 64_000), st.sampled_from((16_000, 24_000)), places_to_cut)

@@ -2,11 +2,27 @@
 
 import hashlib
 import json
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from antiphon.training.corpus_plan import DataTaskConfig, answer_key, plan_corpus
-from antiphon.training.voices import LOW, MIDDLE, OUTPUT_VOICES
+from antiphon.training.corpus_plan import (
+    RESERVED,
+    DataTaskConfig,
+    answer_key,
+    plan_corpus,
+    reserved_questions,
+)
+from antiphon.training.domain.table import FullDomain, find_domain
+from antiphon.training.voices import (
+    LOW,
+    MIDDLE,
+    OUTPUT_VOICES,
+    RESERVED_MANDARIN_VOICES,
+    RESERVED_VOICES,
+    Speaking,
+)
 
 SIZES = {"n_questions": 300, "n_readings": 20, "n_answers": 400, "n_validation": 40}
 
@@ -70,3 +86,36 @@ def test_the_small_domain_is_planned_as_before():
         rows.append([u.id, u.text, u.skill, u.role, u.split, u.answer, *way])
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     assert digest == "1a3c0fb954afaeadfbea065864a72bc390d2db954bc1d088774d513a41ffbd98"
+
+
+@pytest.mark.parametrize("domain", ["small", "full"])
+def test_questions_in_reserved_voices_change_nothing_else(domain):
+    sizes = {"n_questions": 60, "n_readings": 5, "n_answers": 40, "n_validation": 10}
+    config = DataTaskConfig(**sizes, n_recitals=5, n_other_voices=4, domain=domain)
+    without, with_reserved = plan_corpus(config), plan_corpus(replace(config, n_reserved=6))
+    assert [u for u in with_reserved if u.split != RESERVED] == without
+    assert not any(u.split == RESERVED for u in without)
+
+
+def test_reserved_questions_are_in_reserved_voices_and_of_reserved_combinations(monkeypatch):
+    kept = []
+
+    def draw(self, *args, **options):
+        exchange = actual(self, *args, **options)
+        kept.append((exchange.question, exchange.answer, exchange.is_reserved))
+        return exchange
+
+    actual = FullDomain.draw
+    config = DataTaskConfig(n_reserved=50, domain="full")
+    monkeypatch.setattr(FullDomain, "draw", draw)
+    asked = list(reserved_questions(config, find_domain("full")))
+    assert Counter(u.speaking.voice for u in asked) == dict.fromkeys(
+        (*RESERVED_VOICES, *RESERVED_MANDARIN_VOICES), 50
+    )
+    assert len({u.id for u in asked}) == len(asked)
+    for u in asked:
+        assert (u.role, u.split, u.context) == ("question", RESERVED, "")
+        assert (u.text, u.answer, True) in kept
+        assert u.language == ("zh" if u.speaking.voice in RESERVED_MANDARIN_VOICES else "en")
+        assert u.speaking == Speaking(u.speaking.voice)
+    assert len({u.skill for u in asked}) > 8

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import torch
 
+from antiphon.training.data import SpeechCorpus
 from antiphon.training.prefetch import map_ahead, prefetch
 from antiphon.training.tokenizer_data import (
     Acoustics,
     Batch,
     BatchSource,
     TokenizerBatches,
+    validation_groups,
     warp_vocal_tract,
 )
 
@@ -67,3 +69,26 @@ def test_batches_come_from_processes_and_differ_by_process(tmp_path):
 
 def test_work_is_mapped_in_order():
     assert list(map_ahead(abs, [-1, 2, -3], 0)) == [1, 2, 3]
+
+
+def test_held_out_questions_are_sorted_by_language_and_voice(tmp_path):
+    write_corpus(tmp_path)
+    asked = [
+        ("valid", "flite:slt", "en"), ("valid", "espeak-ng:cmn+f1", "zh"), ("valid", "rain", ""),
+        ("reserved", "flite:rms", "en"), ("reserved", "espeak-ng:en-us+f4", "en"),
+        ("reserved", "espeak-ng:cmn+f4", "zh"), ("valid", "espeak-ng:de", "de"),
+        ("train", "flite:slt", "en"),
+    ]  # fmt: skip
+    row = {"text": "hello", "skill": "s", "role": "question", "start": 0, "n": 8000}
+    with (tmp_path / "index.jsonl").open("a") as index:
+        for number, (split, voice, language) in enumerate(asked):
+            place = {"id": f"h{number}", "split": split, "voice": voice, "language": language}
+            index.write(json.dumps(row | place) + "\n")
+    groups = validation_groups(SpeechCorpus(tmp_path))
+    assert {name: [r.id for r in records] for name, records in groups.items()} == {
+        "valid_cer": ["h0"],
+        "valid_cer_zh": ["h1"],
+        "reserved_cer_rms": ["h3"],
+        "reserved_cer": ["h4"],
+        "reserved_cer_zh": ["h5"],
+    }

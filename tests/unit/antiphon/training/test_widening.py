@@ -51,3 +51,14 @@ def test_new_units_learn():
 def test_a_narrower_model_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"gate_up_proj.*24 units.*16"):
         widen_feed_forward(small_model(24).state_dict(), small_model(16).state_dict())
+
+
+def test_other_widths_and_depths_are_left_to_be_named():
+    old, new = small_model(24).state_dict(), small_model(40).state_dict()
+    gate, down = (f"model.layers.0.mlp.{name}_proj.weight" for name in ("gate_up", "down"))
+    new[gate], new[down] = torch.zeros(80, 48), torch.zeros(48, 40)
+    del new["model.layers.1.mlp.down_proj.weight"]
+    grown = widen_feed_forward(old, new)
+    assert torch.equal(grown[gate], old[gate])
+    assert torch.equal(grown[down], old[down])
+    assert set(grown) == set(old)

@@ -1,0 +1,83 @@
+"""What every task shares: a stopped run goes on; settings that do not fit are refused."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from antiphon.errors import CheckpointError
+from antiphon.training.optimizers import build_optimizer
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started
+
+
+@dataclass(frozen=True)
+class LineConfig(TaskConfig):
+    width: int = 4
+    use_muon: bool = True
+
+
+class LineTask(TrainingTask[LineConfig]):
+    """Learns to copy; each batch depends on the step alone."""
+
+    def __init__(self, config: LineConfig) -> None:
+        super().__init__(config)
+        torch.manual_seed(0)
+        layers = nn.ModuleList([nn.Linear(config.width, config.width)])
+        self.model = nn.ModuleDict({"layers": layers})
+        self.optimizer = build_optimizer(self.model, config.learning_rate, config.use_muon)
+
+    def losses(self) -> Losses:
+        generator = torch.Generator().manual_seed(self.run.step)
+        batch = torch.randn(8, self.config.width, generator=generator)
+        return {"total": (self.model["layers"][0](batch) - batch).square().mean()}
+
+    def validate(self) -> dict[str, float]:
+        return {"valid": 0.5}
+
+    def start_from(self, folder: Path) -> None:
+        load_started(self.model, torch.load(folder / "part.pt", weights_only=True), folder)
+
+    def export(self) -> None:
+        torch.save(self.model.state_dict(), Path(self.config.run) / "part.pt")
+
+
+def config(folder: Path, **changes: object) -> LineConfig:
+    settings = {"run": str(folder), "minutes": 1e9, "max_steps": 8, "learning_rate": 0.1}
+    return LineConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "part.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("use_muon", [True, False])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, use_muon: bool) -> None:
+    LineTask(config(tmp_path / "whole", use_muon=use_muon)).train()
+    stopped = LineTask(config(tmp_path / "twice", use_muon=use_muon))
+    for _ in range(5):
+        stopped.step()
+    stopped.run.save(stopped.state())
+    LineTask(config(tmp_path / "twice", use_muon=use_muon)).train()
+    for name, value in weights(tmp_path / "whole").items():
+        torch.testing.assert_close(weights(tmp_path / "twice")[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", [{"width": 5}, {"use_muon": False}])
+def test_other_settings_do_not_take_up_a_checkpoint(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    LineTask(config(tmp_path)).train()
+    with pytest.raises(CheckpointError, match=r"other settings.*run="):
+        LineTask(config(tmp_path, **change)).train()
+
+
+def test_a_part_of_another_shape_is_no_start(tmp_path: Path) -> None:
+    LineTask(config(tmp_path / "small")).train()
+    start = {"start": str(tmp_path / "small")}
+    with pytest.raises(CheckpointError, match=r"start=.*small.*layers.0.weight.*\(5, 5\)"):
+        LineTask(config(tmp_path / "wide", width=5, **start)).train()
+    LineTask(config(tmp_path / "alike", max_steps=1, learning_rate=0.0, **start)).train()
+    for name, value in weights(tmp_path / "small").items():
+        assert torch.equal(weights(tmp_path / "alike")[name], value)
