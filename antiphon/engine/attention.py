@@ -4,6 +4,7 @@ Products have fixed shapes, so that in float32 a row's result does not depend on
 padding, or on how many tokens are computed at once. `device_attention.py` has what GPUs like.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,15 @@ LEAST_PRODUCTS = 2
 the sizes. A single key head is computed twice."""
 
 KEY_BLOCK = 256
-"""Values are summed in blocks of this many keys, of which the last is filled up with masked keys.
-Sums of other lengths would be split at places that depend on the length."""
+"""Values are summed in blocks of this many keys. Longer sums would be split at places that depend
+on the length."""
+
+HALF_BLOCK = 128
+"""MKL splits the sum of a whole block here, and sums of up to this many keys nowhere. So a last
+block that is not whole is summed in two products, as if masked keys had filled it up."""
+
+KEY_STEP = 64
+"""Keys that are looked at are a multiple of this many, the last of them masked."""
 
 MOST_WASTE = 1.5
 """Rows in neighbouring slots are computed in one batch of products, slots between them and keys
@@ -52,7 +60,7 @@ class Span:
 
     Attributes:
         slots: From the first slot to behind the last.
-        n_keys: Keys of each to look at, a multiple of `KEY_BLOCK`.
+        n_keys: Keys of each to look at, a multiple of `KEY_STEP`.
         rows: The rows of the batch, (n,); None where they are its first ones, slot by slot.
         places: The slot of each of these, counted from the first, (n,).
         bias: 0 where a query sees a key and -inf elsewhere, (slots * K, T * G rounded up, n_keys);
@@ -84,7 +92,7 @@ def find_spans(
     """
     queries = positions.repeat_interleave(heads.group_size, dim=1)
     last_seen = pad_rows(queries[..., None])  # (B, T * G rounded up, 1)
-    n_keys = [round_up(end, KEY_BLOCK) for end in ends]
+    n_keys = [round_up(end, KEY_STEP) for end in ends]
     keys = torch.arange(max(n_keys), device=positions.device)
     bias = torch.zeros(*last_seen.shape[:2], len(keys), dtype=heads.dtype)
     bias.masked_fill_(keys > last_seen, -math.inf)
@@ -201,8 +209,15 @@ def attend_span(flat: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tenso
 
 def sum_values(weights: Tensor, values: Tensor) -> Tensor:
     """Multiply weights (P, M, S) with values (P, S, D), block by block; (P, M, D)."""
-    mixed = torch.bmm(weights[..., :KEY_BLOCK], values[:, :KEY_BLOCK])
-    for start in range(KEY_BLOCK, values.shape[1], KEY_BLOCK):
-        block = slice(start, start + KEY_BLOCK)
+    first, *others = key_blocks(values.shape[1])
+    mixed = torch.bmm(weights[..., first], values[:, first])
+    for block in others:
         mixed.baddbmm_(weights[..., block], values[:, block])
     return mixed
+
+
+def key_blocks(n_keys: int) -> list[slice]:
+    """Cut keys into whole blocks, and what is left at `HALF_BLOCK`."""
+    n_whole = n_keys // KEY_BLOCK * KEY_BLOCK
+    starts = [*range(0, n_whole, KEY_BLOCK), *range(n_whole, n_keys, HALF_BLOCK)]
+    return [slice(*ends) for ends in itertools.pairwise([*starts, n_keys])]

@@ -58,14 +58,15 @@ class Batch:
         positions: Of each token in its conversation, (B, T).
         slots: Where each token's keys and values go, (B, T).
         look: Attends to what each row may see.
-        last: Index of the last token of each row, (n_rows,), in the flattened batch.
+        wanted: Index of the last token of each row in the flattened batch, padded as rows are,
+            (n,); None where that is all of it.
     """
 
     token_ids: Tensor
     positions: Tensor
     slots: Tensor
     look: Look
-    last: Tensor
+    wanted: Tensor | None
 
 
 class ModelRunner:
@@ -135,7 +136,9 @@ class ModelRunner:
             rows = queries.unflatten(0, batch.slots.shape)  # (B, T, H, D)
             return batch.look(rows, self.cache.states[number]).flatten(0, 1)
 
-        return self.network.hidden(batch.token_ids.flatten(), positions, attend_layer)[batch.last]
+        token_ids = batch.token_ids.flatten()
+        hidden = self.network.hidden(token_ids, positions, attend_layer, batch.wanted)
+        return hidden[: len(rows)]
 
     @torch.inference_mode()
     def score(self, hidden: Tensor) -> Tensor:
@@ -169,8 +172,14 @@ class ModelRunner:
             positions=positions,
             slots=slots,
             look=self._look(rows, positions, slots),
-            last=torch.arange(len(rows), device=self.device) * slots.shape[1] + length - 1,
+            wanted=self._last_tokens(len(rows), length, slots.shape[1]) if length > 1 else None,
         )
+
+    def _last_tokens(self, n_rows: int, length: int, stride: int) -> Tensor:
+        """Find the last token of each row; the first one's again as padding."""
+        last = [row * stride + length - 1 for row in range(n_rows)]
+        last += last[:1] * (-n_rows % ROW_MULTIPLE)
+        return move(torch.tensor(last), self.device)
 
     def _look(self, rows: Sequence[Row], positions: Tensor, slots: Tensor) -> Look:
         """Say what each row may see: all up to the position of the query."""
