@@ -29,7 +29,7 @@ HALF_BLOCK = 128
 """MKL splits the sum of a whole block here, and sums of up to this many keys nowhere. So a last
 block that is not whole is summed in two products, as if masked keys had filled it up."""
 
-KEY_STEP = 64
+KEY_STEP = 32
 """Keys that are looked at are a multiple of this many, the last of them masked."""
 
 MOST_WASTE = 1.5
