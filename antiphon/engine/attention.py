@@ -33,8 +33,8 @@ KEY_STEP = 32
 """Keys that are looked at are a multiple of this many, the last of them masked."""
 
 COPY_BYTES = 4 * 2**20
-"""So many keys and values are copied side by side before they are multiplied, while the caches hold
-the copy: a copy reads scattered slots from memory twice as fast as MKL's products do."""
+"""Keys and values are copied side by side, at most so many at a time, and multiplied while caches
+hold the copy: MKL's products read scattered slots from memory slower than a copy does."""
 
 MOST_WASTE = 1.5
 """Rows in neighbouring slots are computed in one batch of products, slots between them and keys
