@@ -69,6 +69,7 @@ class Span:
         places: The slot of each of these, counted from the first, (n,).
         bias: 0 where a query sees a key and -inf elsewhere, (slots * K, T * G rounded up, n_keys);
             query t * G + g is head g of its group at token t.
+        blocks: See `key_blocks`.
     """
 
     slots: slice
@@ -76,6 +77,7 @@ class Span:
     rows: Tensor | None
     places: Tensor
     bias: Tensor
+    blocks: Sequence[slice]
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -147,6 +149,7 @@ def make_span(
         rows=None if is_whole else torch.tensor(rows),
         places=torch.tensor(places),
         bias=spread,
+        blocks=key_blocks(n_seen),
     )
 
 
@@ -196,14 +199,16 @@ def attend_span(flat: Tensor, states: Tensor, span: Span) -> Tensor:
     """Compute one span: folded queries of its slots (n, K, M, D) -> the same shape."""
     seen = states[:, span.slots, :, : span.n_keys]  # (2, n, K, S, D), a view
     n_slots = max(1, COPY_BYTES // (seen[:, 0].numel() * seen.itemsize))
+    if n_slots >= len(flat):
+        return attend_slots(flat, seen, span.bias, span.blocks)
     n_products = n_slots * flat.shape[1]
     parts = zip(
         flat.split(n_slots), seen.split(n_slots, dim=1), span.bias.split(n_products), strict=True
     )
-    return torch.cat([attend_slots(*part) for part in parts])
+    return torch.cat([attend_slots(*part, span.blocks) for part in parts])
 
 
-def attend_slots(flat: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
+def attend_slots(flat: Tensor, seen: Tensor, bias: Tensor, blocks: Sequence[slice]) -> Tensor:
     """Compute folded queries (n, K, M, D) over (2, n, K, S, D), copied first; see `COPY_BYTES`."""
     keys, values = seen.contiguous().flatten(1, 2)  # (n * K, S, D) each
     asked = flat.flatten(0, 1)
@@ -214,13 +219,13 @@ def attend_slots(flat: Tensor, seen: Tensor, bias: Tensor) -> Tensor:
     scale = flat.shape[-1] ** -0.5
     scores = torch.baddbmm(bias, asked, keys.transpose(1, 2), alpha=scale)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
-    mixed = sum_values(weights, values)
+    mixed = sum_values(weights, values, blocks)
     return mixed[: flat.shape[0] * flat.shape[1]].view_as(flat)
 
 
-def sum_values(weights: Tensor, values: Tensor) -> Tensor:
+def sum_values(weights: Tensor, values: Tensor, blocks: Sequence[slice]) -> Tensor:
     """Multiply weights (P, M, S) with values (P, S, D), block by block; (P, M, D)."""
-    first, *others = key_blocks(values.shape[1])
+    first, *others = blocks
     mixed = torch.bmm(weights[..., first], values[:, first])
     for block in others:
         mixed.baddbmm_(weights[..., block], values[:, block])

@@ -69,6 +69,10 @@ class Batch:
     n_rows: int
     length: int
 
+    def attend(self, queries: Tensor, states: Tensor) -> Tensor:
+        """Attend in one layer: (B * T, H, D) over its keys and values -> (B * T, H * D)."""
+        return self.look(queries.unflatten(0, self.slots.shape), states).flatten(0, 1)
+
 
 class ModelRunner:
     """The language model with its slot cache; only one thread may use it.
@@ -133,27 +137,24 @@ class ModelRunner:
         """
         parts = list(rows_by_length(rows).values())
         batches = [self.prepare([rows[place] for place in places]) for places in parts]
-        slots, positions, token_ids = (
-            torch.cat([each.flatten() for each in tensors])  # (N,)
-            for tensors in zip(
-                *((batch.slots, batch.positions, batch.token_ids) for batch in batches), strict=True
-            )
-        )
+        slots = join([batch.slots.flatten() for batch in batches])  # (N,)
+        positions = join([batch.positions.flatten() for batch in batches])
+        token_ids = join([batch.token_ids.flatten() for batch in batches])
         sizes = [batch.slots.numel() for batch in batches]
 
         def attend_layer(number: int, queries: Tensor, new: Tensor) -> Tensor:
             self.cache.write(number, slots, positions, new)
             states = self.cache.states[number]
-            mixed = [
-                batch.look(part.unflatten(0, batch.slots.shape), states).flatten(0, 1)
-                for batch, part in zip(batches, queries.split(sizes), strict=True)
-            ]
-            return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+            if len(batches) == 1:
+                return batches[0].attend(queries, states)
+            pairs = zip(batches, queries.split(sizes), strict=True)
+            return torch.cat([batch.attend(part, states) for batch, part in pairs])
 
-        wanted = self._last_tokens(batches)
-        hidden = self.network.hidden(token_ids, positions, attend_layer, wanted)
+        hidden = self.network.hidden(token_ids, positions, attend_layer, self._last_tokens(batches))
+        if len(parts) == 1:
+            return hidden[: len(rows)]
         order = [place for places in parts for place in places]
-        return hidden[torch.tensor(order).argsort()] if len(parts) > 1 else hidden[: len(rows)]
+        return hidden[torch.tensor(order).argsort()]
 
     @torch.inference_mode()
     def score(self, hidden: Tensor) -> Tensor:
@@ -211,6 +212,11 @@ class ModelRunner:
         heads = self.network.heads
         spans = find_spans([row.slot for row in rows], ends, positions, heads)
         return partial(attend, spans=spans)
+
+
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """Put flat tensors behind each other."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def rows_by_length(rows: Sequence[Row]) -> dict[int, list[int]]:
