@@ -4,6 +4,7 @@ Products have fixed shapes, so that in float32 a row's result does not depend on
 padding, or on how many tokens are computed at once. `device_attention.py` has what GPUs like.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,19 @@ LEAST_PRODUCTS = 2
 the sizes. A single key head is computed twice."""
 
 KEY_BLOCK = 256
-"""Values are summed in blocks of this many keys, of which the last is filled up with masked keys.
-Sums of other lengths would be split at places that depend on the length."""
+"""Values are summed in blocks of this many keys. Longer sums would be split at places that depend
+on the length."""
+
+HALF_BLOCK = 128
+"""MKL splits the sum of a whole block here, and sums of up to this many keys nowhere. So a last
+block that is not whole is summed in two products, as if masked keys had filled it up."""
+
+KEY_STEP = 32
+"""Keys that are looked at are a multiple of this many, the last of them masked."""
+
+COPY_BYTES = 4 * 2**20
+"""Keys and values are copied side by side, at most so many at a time, and multiplied while caches
+hold the copy: MKL's products read scattered slots from memory slower than a copy does."""
 
 MOST_WASTE = 1.5
 """Rows in neighbouring slots are computed in one batch of products, slots between them and keys
@@ -52,11 +64,12 @@ class Span:
 
     Attributes:
         slots: From the first slot to behind the last.
-        n_keys: Keys of each to look at, a multiple of `KEY_BLOCK`.
+        n_keys: Keys of each to look at, a multiple of `KEY_STEP`.
         rows: The rows of the batch, (n,); None where they are its first ones, slot by slot.
         places: The slot of each of these, counted from the first, (n,).
         bias: 0 where a query sees a key and -inf elsewhere, (slots * K, T * G rounded up, n_keys);
             query t * G + g is head g of its group at token t.
+        blocks: See `key_blocks`.
     """
 
     slots: slice
@@ -64,6 +77,7 @@ class Span:
     rows: Tensor | None
     places: Tensor
     bias: Tensor
+    blocks: Sequence[slice]
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -84,7 +98,7 @@ def find_spans(
     """
     queries = positions.repeat_interleave(heads.group_size, dim=1)
     last_seen = pad_rows(queries[..., None])  # (B, T * G rounded up, 1)
-    n_keys = [round_up(end, KEY_BLOCK) for end in ends]
+    n_keys = [round_up(end, KEY_STEP) for end in ends]
     keys = torch.arange(max(n_keys), device=positions.device)
     bias = torch.zeros(*last_seen.shape[:2], len(keys), dtype=heads.dtype)
     bias.masked_fill_(keys > last_seen, -math.inf)
@@ -125,9 +139,8 @@ def make_span(
     if not is_whole:
         spread = bias.new_zeros(width, bias.shape[1], n_seen)
         spread[places] = bias[list(rows), :, :n_seen]
-    n_products = max(LEAST_PRODUCTS, width * n_key_heads)
     if width == 1:
-        spread = spread.expand(n_products, -1, -1)
+        spread = spread.expand(n_key_heads, -1, -1)
     elif n_key_heads > 1:
         spread = spread.repeat_interleave(n_key_heads, dim=0)
     return Span(
@@ -136,6 +149,7 @@ def make_span(
         rows=None if is_whole else torch.tensor(rows),
         places=torch.tensor(places),
         bias=spread,
+        blocks=key_blocks(n_seen),
     )
 
 
@@ -168,41 +182,58 @@ def attend(queries: Tensor, states: Tensor, spans: Sequence[Span]) -> Tensor:
     Returns:
         (B, T, H * D); zeros where it is padding.
     """
-    keys, values = states.unbind()
-    flat = fold_heads(queries, keys.shape[1])  # (B, K, M, D)
+    flat = fold_heads(queries, states.shape[2])  # (B, K, M, D)
     out = torch.zeros_like(flat)
     for span in spans:
         n_slots = span.slots.stop - span.slots.start
         if span.rows is None:
-            out[:n_slots] = attend_span(flat[:n_slots], keys, values, span)
+            out[:n_slots] = attend_span(flat[:n_slots], states, span)
         else:
             spread = flat.new_zeros(n_slots, *flat.shape[1:])
             spread[span.places] = flat[span.rows]
-            out[span.rows] = attend_span(spread, keys, values, span)[span.places]
+            out[span.rows] = attend_span(spread, states, span)[span.places]
     return unfold_heads(out, queries.shape[1], queries.shape[2])
 
 
-def attend_span(flat: Tensor, keys: Tensor, values: Tensor, span: Span) -> Tensor:
+def attend_span(flat: Tensor, states: Tensor, span: Span) -> Tensor:
     """Compute one span: folded queries of its slots (n, K, M, D) -> the same shape."""
-    n_slots, n_key_heads = flat.shape[:2]
-    seen_keys = keys[span.slots, :, : span.n_keys].flatten(0, 1)  # (n * K, S, D), a view
-    seen_values = values[span.slots, :, : span.n_keys].flatten(0, 1)
+    seen = states[:, span.slots, :, : span.n_keys]  # (2, n, K, S, D), a view
+    n_slots = max(1, COPY_BYTES // (seen[:, 0].numel() * seen.itemsize))
+    if n_slots >= len(flat):
+        return attend_slots(flat, seen, span.bias, span.blocks)
+    n_products = n_slots * flat.shape[1]
+    parts = zip(
+        flat.split(n_slots), seen.split(n_slots, dim=1), span.bias.split(n_products), strict=True
+    )
+    return torch.cat([attend_slots(*part, span.blocks) for part in parts])
+
+
+def attend_slots(flat: Tensor, seen: Tensor, bias: Tensor, blocks: Sequence[slice]) -> Tensor:
+    """Compute folded queries (n, K, M, D) over (2, n, K, S, D), copied first; see `COPY_BYTES`."""
+    keys, values = seen.contiguous().flatten(1, 2)  # (n * K, S, D) each
     asked = flat.flatten(0, 1)
-    if n_slots * n_key_heads < LEAST_PRODUCTS:
-        seen_keys, seen_values, asked = (
-            each.expand(LEAST_PRODUCTS, -1, -1) for each in (seen_keys, seen_values, asked)
+    if len(asked) < LEAST_PRODUCTS:
+        keys, values, asked, bias = (
+            each.expand(LEAST_PRODUCTS, -1, -1) for each in (keys, values, asked, bias)
         )
     scale = flat.shape[-1] ** -0.5
-    scores = torch.baddbmm(span.bias, asked, seen_keys.transpose(1, 2), alpha=scale)
+    scores = torch.baddbmm(bias, asked, keys.transpose(1, 2), alpha=scale)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
-    mixed = sum_values(weights, seen_values)
-    return mixed[: n_slots * n_key_heads].view_as(flat)
+    mixed = sum_values(weights, values, blocks)
+    return mixed[: flat.shape[0] * flat.shape[1]].view_as(flat)
 
 
-def sum_values(weights: Tensor, values: Tensor) -> Tensor:
+def sum_values(weights: Tensor, values: Tensor, blocks: Sequence[slice]) -> Tensor:
     """Multiply weights (P, M, S) with values (P, S, D), block by block; (P, M, D)."""
-    mixed = torch.bmm(weights[..., :KEY_BLOCK], values[:, :KEY_BLOCK])
-    for start in range(KEY_BLOCK, values.shape[1], KEY_BLOCK):
-        block = slice(start, start + KEY_BLOCK)
+    first, *others = blocks
+    mixed = torch.bmm(weights[..., first], values[:, first])
+    for block in others:
         mixed.baddbmm_(weights[..., block], values[:, block])
     return mixed
+
+
+def key_blocks(n_keys: int) -> list[slice]:
+    """Cut keys into whole blocks, and what is left at `HALF_BLOCK`."""
+    n_whole = n_keys // KEY_BLOCK * KEY_BLOCK
+    starts = [*range(0, n_whole, KEY_BLOCK), *range(n_whole, n_keys, HALF_BLOCK)]
+    return [slice(*ends) for ends in itertools.pairwise([*starts, n_keys])]

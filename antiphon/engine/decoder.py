@@ -68,6 +68,10 @@ class Decoder(Protocol):
         """Run one token of each reply and choose those after them."""
         ...
 
+    def decode_beside(self, chunk: Row, tokens: Sequence[NextToken]) -> tuple[Tensor, Flight]:
+        """Do as `decode`, and run a chunk of a prompt, whose `hidden` for `choose` comes first."""
+        ...
+
     def choose(self, hidden: Tensor, slot: int, pick: Pick) -> Flight:
         """Choose the token after a prompt, of which `ModelRunner.run` gave `hidden`, (1, width)."""
         ...
@@ -99,8 +103,12 @@ class ExactDecoder:
 
     def decode(self, tokens: Sequence[NextToken]) -> Landed:
         """See `Decoder`."""
-        rows = [Row(each.slot, each.position, (each.token_id,)) for each in tokens]
-        return self._choose(self._runner.run(rows), [each.pick for each in tokens])
+        return self._choose(self._runner.run(rows_of(tokens)), [each.pick for each in tokens])
+
+    def decode_beside(self, chunk: Row, tokens: Sequence[NextToken]) -> tuple[Tensor, Landed]:
+        """See `Decoder`; all in one pass, which reads the weights once."""
+        hidden = self._runner.run([chunk, *rows_of(tokens)])
+        return hidden[:1], self._choose(hidden[1:], [each.pick for each in tokens])
 
     def choose(self, hidden: Tensor, slot: int, pick: Pick) -> Landed:
         """See `Decoder`."""
@@ -113,6 +121,11 @@ class ExactDecoder:
         """Choose a token for each row."""
         chosen = choose_tokens(self._runner.score(hidden), picks)
         return Landed([NO_TOKEN if token_id is None else token_id for token_id in chosen])
+
+
+def rows_of(tokens: Sequence[NextToken]) -> list[Row]:
+    """Say what the model is to be run on."""
+    return [Row(each.slot, each.position, (each.token_id,)) for each in tokens]
 
 
 class HostCopy:
@@ -163,6 +176,10 @@ class StaticDecoder:
         self.buffers.load(tokens, shape.n_rows)
         step()
         return HostCopy(self.buffers.chosen[: len(tokens)])
+
+    def decode_beside(self, chunk: Row, tokens: Sequence[NextToken]) -> tuple[Tensor, HostCopy]:
+        """See `Decoder`; one after the other, since the shapes of static steps are fixed."""
+        return self._runner.run([chunk]), self.decode(tokens)
 
     @torch.inference_mode()
     def choose(self, hidden: Tensor, slot: int, pick: Pick) -> HostCopy:

@@ -64,16 +64,20 @@ class GlmNetwork:
         self._head = product_of(model.lm_head, is_packed=is_packed)
         self._rotation = Rotation(model, context_length)
 
-    def hidden(self, token_ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def hidden(
+        self, token_ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None
+    ) -> Tensor:
         """Run all layers.
 
         Args:
             token_ids: (N,).
             positions: Of each token in its conversation, (N,).
             attend: See `Attend`.
+            wanted: Tokens whose states are needed, (n,), the only ones that the last layer
+                computes beyond their keys and values; None for all.
 
         Returns:
-            States before the last norm, (N, width).
+            States before the last norm, (N, width) or (n, width).
         """
         x: Tensor = self._embed(token_ids)
         turn = self._rotation.at(positions)
@@ -84,6 +88,8 @@ class GlmNetwork:
             heads = turn(heads, n_queries + n_keys)
             new = heads[:, n_queries:].unflatten(1, (2, n_keys))  # (N, 2, K, D)
             mixed = attend(number, heads[:, :n_queries], new)
+            if wanted is not None and number == self.n_layers - 1:
+                x, mixed = x[wanted], mixed[wanted]
             x = layer.finish(x, mixed)
         return x
 

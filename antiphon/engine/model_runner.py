@@ -58,14 +58,20 @@ class Batch:
         positions: Of each token in its conversation, (B, T).
         slots: Where each token's keys and values go, (B, T).
         look: Attends to what each row may see.
-        last: Index of the last token of each row, (n_rows,), in the flattened batch.
+        n_rows: Rows that are not padding.
+        length: Tokens of a row that are not padding.
     """
 
     token_ids: Tensor
     positions: Tensor
     slots: Tensor
     look: Look
-    last: Tensor
+    n_rows: int
+    length: int
+
+    def attend(self, queries: Tensor, states: Tensor) -> Tensor:
+        """Attend in one layer: (B * T, H, D) over its keys and values -> (B * T, H * D)."""
+        return self.look(queries.unflatten(0, self.slots.shape), states).flatten(0, 1)
 
 
 class ModelRunner:
@@ -121,21 +127,34 @@ class ModelRunner:
     def run(self, rows: Sequence[Row]) -> Tensor:
         """Run the model on the new tokens of all rows and store their keys and values.
 
+        All go through the products together; attention takes rows of one length at a time.
+
         Args:
-            rows: Of different slots; all have equally many new tokens.
+            rows: Of different slots.
 
         Returns:
             State of the last token of each row, (n_rows, width), for `score`.
         """
-        batch = self.prepare(rows)
-        slots, positions = batch.slots.flatten(), batch.positions.flatten()  # (B * T,)
+        parts = list(rows_by_length(rows).values())
+        batches = [self.prepare([rows[place] for place in places]) for places in parts]
+        slots = join([batch.slots.flatten() for batch in batches])  # (N,)
+        positions = join([batch.positions.flatten() for batch in batches])
+        token_ids = join([batch.token_ids.flatten() for batch in batches])
+        sizes = [batch.slots.numel() for batch in batches]
 
         def attend_layer(number: int, queries: Tensor, new: Tensor) -> Tensor:
             self.cache.write(number, slots, positions, new)
-            rows = queries.unflatten(0, batch.slots.shape)  # (B, T, H, D)
-            return batch.look(rows, self.cache.states[number]).flatten(0, 1)
+            states = self.cache.states[number]
+            if len(batches) == 1:
+                return batches[0].attend(queries, states)
+            pairs = zip(batches, queries.split(sizes), strict=True)
+            return torch.cat([batch.attend(part, states) for batch, part in pairs])
 
-        return self.network.hidden(batch.token_ids.flatten(), positions, attend_layer)[batch.last]
+        hidden = self.network.hidden(token_ids, positions, attend_layer, self._last_tokens(batches))
+        if len(parts) == 1:
+            return hidden[: len(rows)]
+        order = [place for places in parts for place in places]
+        return hidden[torch.tensor(order).argsort()]
 
     @torch.inference_mode()
     def score(self, hidden: Tensor) -> Tensor:
@@ -143,7 +162,7 @@ class ModelRunner:
         return self.network.score(pad_rows(hidden))[: len(hidden)]
 
     def prepare(self, rows: Sequence[Row]) -> Batch:
-        """Make tensors of rows.
+        """Make tensors of rows that have equally many new tokens.
 
         Where rows are computed exactly, there is a multiple of `ROW_MULTIPLE` of tokens in all:
         single tokens are padded with rows, longer rows with tokens. Padding goes to a slot that
@@ -169,8 +188,21 @@ class ModelRunner:
             positions=positions,
             slots=slots,
             look=self._look(rows, positions, slots),
-            last=torch.arange(len(rows), device=self.device) * slots.shape[1] + length - 1,
+            n_rows=len(rows),
+            length=length,
         )
+
+    def _last_tokens(self, batches: Sequence[Batch]) -> Tensor | None:
+        """Find the last token of each row; as padding the first one's again. None for all."""
+        if all(batch.slots.shape[1] == 1 for batch in batches):
+            return None
+        found, start = [], 0
+        for batch in batches:
+            stride = batch.slots.shape[1]
+            found += [start + stride * row + batch.length - 1 for row in range(batch.n_rows)]
+            start += batch.slots.numel()
+        found += found[:1] * (-len(found) % ROW_MULTIPLE)
+        return move(torch.tensor(found), self.device)
 
     def _look(self, rows: Sequence[Row], positions: Tensor, slots: Tensor) -> Look:
         """Say what each row may see: all up to the position of the query."""
@@ -180,6 +212,19 @@ class ModelRunner:
         heads = self.network.heads
         spans = find_spans([row.slot for row in rows], ends, positions, heads)
         return partial(attend, spans=spans)
+
+
+def join(tensors: Sequence[Tensor]) -> Tensor:
+    """Put flat tensors behind each other."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
+def rows_by_length(rows: Sequence[Row]) -> dict[int, list[int]]:
+    """Put the places of rows that have equally many new tokens together."""
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(len(row.token_ids), []).append(place)
+    return places
 
 
 def cache_shape(model: GlmForCausalLM, context_length: int) -> CacheShape:

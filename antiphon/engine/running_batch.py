@@ -1,4 +1,4 @@
-"""The replies under way: each step runs one chunk of one prompt, then one token of all the others.
+"""The replies under way: each step runs one chunk of one prompt and one token of all the others.
 
 Knows nothing of threads or of requests that wait. Only the worker touches it.
 """
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from antiphon.engine.base import TokenChunk
 from antiphon.engine.decoder import Decoder, Flight
 from antiphon.engine.generation import Generation, Request
@@ -15,6 +17,7 @@ from antiphon.engine.model_runner import ModelRunner, Row
 from antiphon.engine.policy import PlaybackPolicy
 from antiphon.engine.sampling import MANY_NEEDED, NO_TOKEN, choose_tokens
 from antiphon.engine.slot_pool import SlotPool
+from antiphon.engine.static_step import NextToken
 from antiphon.engine.token_stream import Bell, Item
 from antiphon.engine.warm_up import WarmUp
 from antiphon.errors import AntiphonError, EngineError
@@ -108,7 +111,7 @@ class RunningBatch:
         self._running.append(Generation(request, conversation, time.monotonic()))
 
     def step(self) -> None:
-        """End what is over, run one chunk of the most urgent prompt, then one token of others."""
+        """End what is over, run one chunk of the most urgent prompt and one token of others."""
         self._drop_unwanted(time.monotonic())
         launched = self._launch()
         if self._decoder.is_late:
@@ -163,22 +166,47 @@ class RunningBatch:
         ready = [generation for generation in self._running if generation.can_advance]
         prompts = [generation for generation in ready if generation.is_reading]
         replies = [generation for generation in ready if not generation.is_reading]
-        launched = []
-        for generation in self._policy.most_urgent(prompts, 1):
-            launched += self._launch_prompt(generation)
         if len(replies) > self._runner.decode_rows:
             replies = self._policy.most_urgent(replies, self._runner.decode_rows)
         replies.sort(key=lambda generation: generation.conversation.slot)  # see `group_rows`
-        return launched + self._launch_replies(replies)
+        if not prompts:
+            return self._launch_replies(replies)
+        [prompt] = self._policy.most_urgent(prompts, 1)
+        if replies:
+            together = self._launch_together(prompt, replies)
+            if together is not None:
+                return together
+        return self._launch_prompt(prompt) + self._launch_replies(replies)
+
+    def _launch_together(
+        self, prompt: Generation, replies: Sequence[Generation]
+    ) -> list[Launch] | None:
+        """Run a chunk of a prompt and a token of each reply in one pass; None if that failed."""
+        row = prompt.next_row(self._runner.prefill_chunk)
+        tokens = [generation.next_token() for generation in replies]
+        try:
+            hidden, flight = self._decoder.decode_beside(row, tokens)
+        except Exception:
+            logger.debug("a step failed and is run again in parts", exc_info=True)
+            return None
+        return [*self._start_reply(prompt, row, hidden), self._take_off(replies, tokens, flight)]
 
     def _launch_prompt(self, generation: Generation) -> list[Launch]:
         """Run a chunk of a prompt; after the last one the first token is in flight."""
         row = generation.next_row(self._runner.prefill_chunk)
         try:
             hidden = self._runner.run([row])
-            generation.has_run(row)
-            if not generation.has_read_all:
-                return []
+        except Exception as error:
+            self._fail(generation, error)
+            return []
+        return self._start_reply(generation, row, hidden)
+
+    def _start_reply(self, generation: Generation, row: Row, hidden: Tensor) -> list[Launch]:
+        """Note that a chunk has run; choose the first token where it was the last one."""
+        generation.has_run(row)
+        if not generation.has_read_all:
+            return []
+        try:
             flight = self._decoder.choose(hidden, row.slot, generation.next_pick())
         except Exception as error:
             self._fail(generation, error)
@@ -198,9 +226,15 @@ class RunningBatch:
                 return [each for one in generations for each in self._launch_replies([one])]
             self._fail(generations[0], error)
             return []
+        return [self._take_off(generations, tokens, flight)]
+
+    def _take_off(
+        self, generations: Sequence[Generation], tokens: Sequence[NextToken], flight: Flight
+    ) -> Launch:
+        """Note that the next tokens of some replies are in flight."""
         for generation, token in zip(generations, tokens, strict=True):
             generation.take_off(token.position + 1)
-        return [Launch(flight, generations, [each.round for each in generations])]
+        return Launch(flight, generations, [each.round for each in generations])
 
     def _land(self, launch: Launch) -> None:
         """Deliver the tokens of a flight, but those of replies that have ended meanwhile."""

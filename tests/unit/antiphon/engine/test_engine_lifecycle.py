@@ -124,13 +124,24 @@ def test_a_long_prompt_does_not_stall_a_running_reply(monkeypatch: pytest.Monkey
     monkeypatch.setattr("antiphon.engine.model_runner.CPU_PREFILL_CHUNK", 10)
 
     async def test(engine: LocalEngine) -> None:
+        passes: list[str] = []
+        runner = runner_of(engine)
+
+        def recorded(rows: Sequence[Row]) -> torch.Tensor:
+            lengths = [len(row.token_ids) for row in rows]
+            assert max(lengths) <= 10
+            passes.append("p" * sum(n > 1 for n in lengths) + "d" * (1 in lengths))
+            return run(rows)
+
         running = engine.generate([1], ENDLESS)
         await anext(running)
-        with slow_model(engine, 0.002) as calls:
+        with slow_model(engine, 0.002):
+            run, runner.run = runner.run, recorded  # type: ignore[method-assign]
             others = [engine.generate([2] * 200, GREEDY) for _ in range(3)]
             await anext(others[0])
-            longest_gap = max(map(len, "".join("p" if n > 1 else "d" for n in calls).split("d")))
+            longest_gap = max(map(len, "".join(passes).split("d")))
             assert longest_gap == 1, "more than one chunk of prompts between two tokens"
+            assert "pd" in passes, "a chunk does not go through the model beside the reply"
             for stream in (running, *others):
                 await stream.aclose()
 

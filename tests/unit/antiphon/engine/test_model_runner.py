@@ -40,16 +40,18 @@ def assert_same(ours: Tensor, expected: Tensor) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_sequence_of_batches_equals_full_forward_passes(data: st.DataObject) -> None:
-    """Prompts in chunks, single tokens of several slots at once, and rewinding, in any order."""
+    """Chunks of prompts, single tokens of several slots beside them, rewinding, in any order."""
     runner = ModelRunner(tiny_model(), N_SLOTS, CONTEXT_LENGTH)
     runner.attends_by_row = data.draw(st.booleans(), label="attends by row")
     stored: list[list[int]] = [[] for _ in range(N_SLOTS)]
     for _ in range(data.draw(st.integers(1, 6), label="steps")):
         slots = data.draw(st.permutations(range(N_SLOTS)), label="slots")
         is_chunk = data.draw(st.booleans(), label="chunk")
-        n_rows, length = (1, data.draw(st.integers(2, 40))) if is_chunk else (len(slots), 1)
+        n_rows = data.draw(st.integers(1, len(slots)), label="rows")
+        chunk_at = data.draw(st.integers(0, n_rows - 1), label="chunk at") if is_chunk else None
         rows = []
-        for slot in slots[: data.draw(st.integers(1, n_rows), label="rows")]:
+        for place, slot in enumerate(slots[:n_rows]):
+            length = data.draw(st.integers(2, 40)) if place == chunk_at else 1
             del stored[slot][data.draw(st.integers(0, len(stored[slot])), label="rewind") :]
             new = random_ids(data.draw(st.integers(0, 99), label="seed"), length)
             rows.append(Row(slot, len(stored[slot]), new))
@@ -82,6 +84,20 @@ def test_a_token_has_the_same_bits_in_every_batch() -> None:
         states = beside.run(batch)
         assert torch.equal(states[index], hidden[i][0])
         assert torch.equal(beside.score(states)[index], alone.score(hidden[i])[0])
+
+
+@needs_mkl
+def test_a_chunk_and_single_tokens_have_the_same_bits_together_and_apart() -> None:
+    together, apart = (ModelRunner(tiny_model(), N_SLOTS, CONTEXT_LENGTH) for _ in "ab")
+    for runner in (together, apart):
+        for slot in (0, 1, 3):
+            runner.run([Row(slot, 0, random_ids(slot, 20 * slot + 5))])
+    singles = [Row(slot, 20 * slot + 5, [7]) for slot in (1, 0, 3)]
+    for n_before, length in ((0, 2), (1, 13), (3, 40)):
+        chunk = Row(4, 0, random_ids(length, length))
+        rows = [*singles[:n_before], chunk, *singles[n_before:]]
+        expected = torch.cat([apart.run([row]) for row in rows])
+        assert torch.equal(together.run(rows), expected)
 
 
 def test_the_whole_context_can_be_used() -> None:

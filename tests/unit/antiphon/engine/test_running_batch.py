@@ -121,7 +121,7 @@ def test_more_replies_than_fit_a_step_take_turns(monkeypatch: pytest.MonkeyPatch
         run, sizes = runner.run, []
 
         def count_rows(rows: Sequence[Row]) -> torch.Tensor:
-            sizes.append(len(rows))
+            sizes.append(sum(len(row.token_ids) == 1 for row in rows))
             return run(rows)
 
         runner.run = count_rows  # type: ignore[method-assign]
