@@ -26,6 +26,7 @@ from benchmarks.running_page import MODEL, PAGE, resident_mb
 
 EVERY_S = 15.0
 WARM_UP = 4  # samples of memory that do not count: what is made once is made in the first minute
+DRIFT = "drift of the microphone's clock at the server"
 AWAY_S = 1.5  # how long a killed server stays away before it is started again
 TABS = ("Live call", "Turn by turn", "Developer")
 CONTROLS = ("call", "mute", "mode-hands-free", "transcript", "words", "new")
@@ -160,7 +161,7 @@ def long_figures(
         Figure("minutes", round(minutes, 2)),
         Figure("questions", n_wanted),
         Figure("answers given", n_answered, least=n_wanted),
-        Figure("drift of the microphone's clock at the server, worst round, ms", drift_ms(asked), 100),
+        Figure(f"{DRIFT}, worst round, ms", drift_ms(asked), 100),
         Figure("the same, worst single question (the detector's frames in it)", scatter_ms(asked)),
         *growth,
         Figure("end of speech to first sound, first four, median, ms", median(delays[:4])),

@@ -77,7 +77,8 @@ BENCH = """
     const spent = player.port.sent.flatMap((each) => each.type === 'spent' ? each.transfer : []);
     const [, next] = player.port.sent.filter(({ type }) => type === 'done');
     return { seed, allCameBack: given.every((buffer) => spent.includes(buffer)),
-      cameTwice: new Set(spent).size !== spent.length, wasFlushed, underruns, worst, mayStarve, length: whole.length,
+      cameTwice: new Set(spent).size !== spent.length,
+      wasFlushed, underruns, worst, mayStarve, length: whole.length,
       step: Math.max(...steps), tailIsSilent: tail.every((sample) => sample === 0),
       played: done.map(({ played }) => played), flags: done.map((each) => each.wasFlushed),
       nextPlayed: next ? next.played : null, nextSounds: output.slice(second).some(Boolean) };
