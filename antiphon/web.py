@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from antiphon.config import DemoConfig, parse_config, resolve_device
 from antiphon.demo.environment import check_address, temporary_cache
 from antiphon.errors import AntiphonError
+from antiphon.freed_memory import handing_back
 from antiphon.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(config: DemoConfig) -> None:
     with share_decoder(parts.decoder) as decoder:
         warm_up(parts.speech_tokenizer, decoder)
         pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, decoder)
-        with closing(pipeline):
+        with closing(pipeline), handing_back():
             hearing = Hearing(
                 layout=tokenizer.layout, transcribe=load_transcriber(parts.speech_tokenizer, paths)
             )

@@ -1,0 +1,50 @@
+"""Freed memory goes back to the system, and nothing is left running."""
+
+import ctypes
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from antiphon.freed_memory import find_trim, handing_back
+
+PIECE, N_PIECES = 64 * 1024, 1000
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_holes_between_what_is_in_use_go_back():
+    trim = find_trim()
+    if trim is None:
+        pytest.skip("needs glibc")
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    pieces = [libc.malloc(PIECE) for _ in range(N_PIECES)]
+    for piece in pieces:
+        ctypes.memset(piece, 1, PIECE)
+    for number, piece in enumerate(pieces):
+        if number % 10:
+            libc.free(piece)
+    before = resident()
+    trim()
+    assert before - resident() > PIECE * N_PIECES / 2
+    for piece in pieces[::10]:
+        libc.free(piece)
+
+
+def test_it_happens_again_and_again_until_the_end():
+    happened = threading.Semaphore(0)
+    with handing_back(0.001, happened.release):
+        for _ in range(3):
+            assert happened.acquire(timeout=20)
+    assert "antiphon-freed-memory" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_where_there_is_nothing_to_call_nothing_runs(monkeypatch):
+    monkeypatch.setattr("antiphon.freed_memory.find_trim", lambda: None)
+    with handing_back(0.001):
+        assert "antiphon-freed-memory" not in {thread.name for thread in threading.enumerate()}
