@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-EVERY_S = 10.0
+EVERY_S = 2.0
 
 
 def find_trim() -> Callable[[], object] | None:

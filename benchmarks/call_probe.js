@@ -22,6 +22,8 @@
             if (clip.at === clip.samples.length) {
               this.tell('ended', clip.id, n);
               this.queue.shift();
+              const { buffer } = clip.samples; // back, as this thread's memory is hardly ever swept
+              this.port.postMessage({ buffer }, [buffer]);
             }
           }
           output[n] = sample;
@@ -93,7 +95,9 @@
     const context = new AudioContext({ sampleRate: 48000, latencyHint: 'interactive' });
     await context.audioWorklet.addModule(module);
     const node = new AudioWorkletNode(context, 'probe-voice', { numberOfInputs: 0, outputChannelCount: [1] });
-    node.port.onmessage = ({ data: { what, ...rest } }) => note(`voice:${what}`, rest);
+    node.port.onmessage = ({ data: { what, ...rest } }) => {
+      if (what) note(`voice:${what}`, rest);
+    };
     const mixed = context.createGain();
     node.connect(mixed);
     await context.resume();
