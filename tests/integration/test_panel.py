@@ -267,7 +267,18 @@ def test_settings_of_the_page_reach_the_server(panel, fake):
     assert session["max_output_tokens"] == 64
     assert session["antiphon"]["top_p"] == 0.7
     assert session["antiphon"]["seed"] is None
-    assert session["audio"]["output"]["speed"] == 1.2
+    assert "speed" not in session["audio"]["output"]  # the player's own business
+
+
+def test_the_pace_of_the_replies_is_kept(panel):
+    panel.start()
+    panel.page.locator("#settings summary").click()
+    panel.page.locator("#pace").fill("1.25")
+    panel.wait_until("antiphonCall.settings().speed === 1.25")
+    assert panel.page.locator("#pace-value").inner_text().startswith("1.25")
+    assert (
+        panel.page.evaluate("JSON.parse(localStorage.getItem('antiphon.settings')).speed") == 1.25
+    )
 
 
 def test_events_are_logged_without_their_sound(panel, fake):

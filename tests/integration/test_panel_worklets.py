@@ -1,7 +1,5 @@
 """The player's worklet, run by hand in a browser: any order of chunks gives the same sound."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from antiphon.demo.voice_panel import panel_static_folder
@@ -10,7 +8,7 @@ from tests.panel_driver import open_strict_browser
 
 # The worklet's code inside a scope that stands in for AudioWorkletGlobalScope; time stands still
 # but for `render`. A seeded generator draws sizes and moments, so that a failure can be repeated.
-BENCH = """
+TOOLS = """
 ([code, trials]) => {
   const RATE = 24000, QUANTUM = 128, FADE = 192;
   const load = (source) => {
@@ -30,6 +28,10 @@ BENCH = """
   };
   const tone = (length) => Int16Array.from({ length }, (_, n) =>
     Math.round(9830 * Math.sin((2 * Math.PI * 440 * n) / RATE)));
+"""
+BENCH = (
+    TOOLS
+    + """
   const trial = (seed) => {
     const draw = random(seed), scope = load(code), player = new scope.made();
     const given = [];
@@ -86,16 +88,82 @@ BENCH = """
   return Array.from({ length: trials }, (_, seed) => trial(seed));
 }
 """
+)
+# A tone at another pace, whole and in chunks that come while it plays.
+PACES = (
+    TOOLS
+    + """
+  const play = (whole, speed, size) => {
+    const scope = load(code), player = new scope.made(), output = [];
+    const send = (data) => player.port.onmessage({ data });
+    const render = (quanta) => { for (; quanta > 0; quanta -= 1) {
+      const block = new Float32Array(QUANTUM);
+      player.process([], [[block]]);
+      output.push(...block);
+      scope.currentFrame += QUANTUM;
+    } };
+    send({ type: 'pace', speed });
+    for (let at = 0; at < whole.length; at += size) {
+      send({ type: 'audio', key: 'a', samples: whole.slice(at, at + size) });
+      if (at + size < whole.length) render(Math.floor((size - 1000) / speed / QUANTUM));
+    }
+    send({ type: 'end', key: 'a' });
+    render(Math.ceil(whole.length / speed / QUANTUM) + 40);
+    const [{ played, underruns }] = player.port.sent.filter(({ type }) => type === 'done');
+    const sounds = output.map((sample) => sample !== 0);
+    const sound = output.slice(sounds.indexOf(true), sounds.lastIndexOf(true));
+    return { played, underruns, sound };
+  };
+  return Array.from({ length: trials }, (_, seed) => {
+    const draw = random(seed), speed = 0.7 + 0.8 * draw();
+    const whole = tone(6000 + Math.floor(draw() * 20000)), size = 4000 + Math.floor(draw() * 4000);
+    const once = play(whole, speed, whole.length), pieces = play(whole, speed, size);
+    const { sound } = once, middle = sound.slice(FADE, -FADE);
+    let rises = 0, step = 0, apart = Math.abs(sound.length - pieces.sound.length);
+    middle.forEach((value, n) => { rises += n > 0 && middle[n - 1] < 0 && value >= 0; });
+    sound.forEach((value, n) => {
+      step = Math.max(step, Math.abs(value - (sound[n - 1] ?? 0)));
+      apart = Math.max(apart, Math.abs(value - (pieces.sound[n] ?? 0)));
+    });
+    return { speed, step, apart, pitch: (rises * RATE) / middle.length, length: whole.length,
+      lasts: sound.length * speed, played: [once.played, pieces.played],
+      underruns: once.underruns + pieces.underruns };
+  });
+}
+"""
+)
 LARGEST_STEP = 9831 / 32768 * (2 * 3.14159266 * 440 / 24_000 + 1 / 192)  # of the tone, and a fade
 
 
-@pytest.fixture(scope="module")
-def trials() -> Iterator[list[dict]]:
+def run_by_hand(bench: str, trials: int) -> list[dict]:
     find_chromium()
     code = (panel_static_folder() / "player_worklet.js").read_text("utf-8")
     with open_strict_browser() as browser:
-        page = browser.new_page()
-        yield page.evaluate(BENCH, [code, 300])
+        found: list[dict] = browser.new_page().evaluate(bench, [code, trials])
+        return found
+
+
+@pytest.fixture(scope="module")
+def trials() -> list[dict]:
+    return run_by_hand(BENCH, 300)
+
+
+@pytest.fixture(scope="module")
+def paces() -> list[dict]:
+    return run_by_hand(PACES, 60)
+
+
+def test_another_pace_keeps_the_pitch(paces):
+    for trial in paces:
+        assert trial["lasts"] == pytest.approx(trial["length"], abs=300), trial
+        assert trial["pitch"] == pytest.approx(440, rel=0.02), trial
+        assert trial["played"] == [trial["length"]] * 2
+        assert trial["step"] <= LARGEST_STEP, trial
+
+
+def test_another_pace_does_not_depend_on_the_chunks(paces):
+    assert max(trial["apart"] for trial in paces) < 1e-6
+    assert not any(trial["underruns"] for trial in paces)
 
 
 def test_any_chunks_give_the_whole_sound(trials):

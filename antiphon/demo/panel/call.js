@@ -69,6 +69,7 @@ export class Call extends Emitter {
     this.replies.reset();
     this.setMuted(false);
     this.refresh();
+    this.player.setSpeed(this.settings.get('speed'));
     const sound = this.player.open(this.settings.get('speaker')).catch(() => false);
     if (!(await this.presence.claim(force))) return this.fail('taken');
     try {
@@ -258,6 +259,7 @@ export class Call extends Emitter {
   }
 
   async onSettings(names) {
+    if (names.includes('speed')) this.player.setSpeed(this.settings.get('speed'));
     if (names.includes('speaker')) await this.player.setSink(this.settings.get('speaker'));
     if (names.includes('microphone') && this.hasMicrophone) await this.changeMicrophone();
     clearTimeout(this.updateTimer);

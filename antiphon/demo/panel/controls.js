@@ -64,6 +64,7 @@ export class Controls {
       this.at(id).addEventListener('input', ({ target }) => settings.set({ [name]: Number(target.value) }));
     slide('sensitivity', 'sensitivity');
     slide('silence', 'silence_ms');
+    slide('pace', 'speed');
     const tick = (id, name) =>
       this.at(id).addEventListener('change', ({ target }) => settings.set({ [name]: target.checked }));
     tick('interrupt', 'interrupt');
@@ -135,6 +136,8 @@ export class Controls {
     this.at('sensitivity-value').textContent = `${settings.get('sensitivity')} %`;
     this.at('silence').value = settings.get('silence_ms');
     this.at('silence-value').textContent = `${seconds} s`;
+    this.at('pace').value = settings.get('speed');
+    this.at('pace-value').textContent = `${settings.get('speed').toFixed(2)} ×`;
     this.at('interrupt').checked = settings.get('interrupt');
     this.at('half-duplex').checked = settings.get('half_duplex');
   }

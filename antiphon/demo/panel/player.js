@@ -24,6 +24,7 @@ export class Player extends Emitter {
     this.holdMs = HOLD_MS;
     this.calmReplies = 0;
     this.level = 0;
+    this.speed = 1;
     this.counts = { underruns: 0, replies: 0, flushes: [] };
     this.flushedAt = 0;
   }
@@ -55,6 +56,7 @@ export class Player extends Emitter {
     });
     this.node.port.onmessage = ({ data }) => this[`on_${data.type}`](data);
     this.node.connect(this.context.destination);
+    this.setSpeed(this.speed);
     this.setHold(this.holdMs); // what the last call has learnt
     if (sinkId) await this.setSink(sinkId);
     return woken;
@@ -73,6 +75,12 @@ export class Player extends Emitter {
 
   async setSink(sinkId) {
     if (this.context && this.context.setSinkId) await this.context.setSinkId(sinkId);
+  }
+
+  /** How fast replies are played that begin from now on, at their own pitch; 1 is as spoken. */
+  setSpeed(speed) {
+    this.speed = speed;
+    if (this.node) this.node.port.postMessage({ type: 'pace', speed });
   }
 
   /** Take a chunk of PCM16 of an item. */

@@ -10,6 +10,7 @@ const DEFAULTS = {
   interrupt: true,
   sensitivity: 50, // 0 to 100; higher hears more
   silence_ms: 400,
+  speed: 1, // of playback, at the same pitch; the server always speaks at its own
   prefix_padding_ms: 300,
   microphone: '',
   speaker: '',
@@ -50,7 +51,7 @@ export class Settings extends Emitter {
             format: rate ? { type: 'audio/pcm', rate } : undefined,
             turn_detection: this.turnDetection(),
           }),
-          output: defined({ voice: values.voice || undefined, speed: values.speed }),
+          output: defined({ voice: values.voice || undefined }),
         },
         instructions: values.instructions,
         max_output_tokens: values.max_tokens,
