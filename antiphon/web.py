@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from antiphon.config import DemoConfig, parse_config, resolve_device
 from antiphon.demo.environment import check_address, temporary_cache
 from antiphon.errors import AntiphonError
-from antiphon.freed_memory import handing_back
+from antiphon.freed_memory import handing_back, share_heap
 from antiphon.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Load the speech parts and serve the page until Ctrl-C or SIGTERM; returns the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files go away
     os.environ.setdefault(PRIMITIVE_CACHE, N_PRIMITIVES)  # read when torch first computes
+    share_heap()
     try:
         config = parse_config(DemoConfig, "Voice chat in the browser.", argv)
         configure_logging(config.log_level)

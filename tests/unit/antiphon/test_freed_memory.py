@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -48,3 +50,31 @@ def test_where_there_is_nothing_to_call_nothing_runs(monkeypatch):
     monkeypatch.setattr("antiphon.freed_memory.find_trim", lambda: None)
     with handing_back(0.001):
         assert "antiphon-freed-memory" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_threads_share_one_heap():
+    count_heaps = """
+import ctypes, sys, threading
+from antiphon.freed_memory import share_heap
+if sys.argv[1] == "shared":
+    assert share_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+found, all_are_there = set(), threading.Barrier(8)
+def take():
+    all_are_there.wait()
+    found.add(libc.malloc(1000) >> 26)  # a heap of a thread lies at a multiple of 64 MiB
+    all_are_there.wait()
+threads = [threading.Thread(target=take) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(found))
+"""
+    if find_trim() is None:
+        pytest.skip("needs glibc")
+
+    def heaps(kind: str) -> int:
+        command = [sys.executable, "-c", count_heaps, kind]
+        return int(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+    assert heaps("apart") > 2 >= heaps("shared")
