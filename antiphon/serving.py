@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.config import ServerConfig, parse_config, resolve_device, resolve_dtype
 from antiphon.errors import AntiphonError
+from antiphon.freed_memory import keep_what_exists
 from antiphon.logs import configure_logging
 from antiphon.server.listener import bind_port
 
@@ -34,7 +35,9 @@ def serve(config: ServerConfig) -> None:
         from antiphon.server.app import create_app, run_app
 
         engine, tokenizer = load_engine(config)
-        run_app(create_app(config, engine, tokenizer), listener, config.log_level)
+        app = create_app(config, engine, tokenizer)
+        with keep_what_exists():
+            run_app(app, listener, config.log_level)
 
 
 def load_engine(config: ServerConfig) -> "tuple[LocalEngine, GlmTextTokenizer]":

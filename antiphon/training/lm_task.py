@@ -45,6 +45,7 @@ from antiphon.training.lm_data import (
 from antiphon.training.lm_export import export_language_model, read_domain, write_domain
 from antiphon.training.lm_rows import RowSource, mixture_at
 from antiphon.training.number_words import NumberWords
+from antiphon.training.optimizers import build_optimizer
 from antiphon.training.prefetch import prefetch
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started, seeded
 from antiphon.training.text_vocabulary import write_text_vocabulary
@@ -54,6 +55,7 @@ from speech_tokenizer.weights import load_encoder
 logger = logging.getLogger(__name__)
 
 N_VALID = 96
+BETAS = (0.9, 0.97)
 VOCABULARY_FILES = ("tokenizer.model", "tokenizer_config.json")
 
 
@@ -66,7 +68,8 @@ class LmTaskConfig(TaskConfig):
         tokenizer: Folder of the trained speech tokenizer.
         rows: Rows in a batch.
         row_length: Tokens in a row.
-        weight_decay: Of AdamW.
+        weight_decay: Of the optimizer.
+        use_muon: Whether Muon moves the layers' matrices, AdamW the rest.
         audio_weight: Weight of a speech token in the loss (a text token counts 1).
         listening_until: Share of the run that is mostly listening; whole replies come after it.
         code_noise: Share of heard speech tokens that are replaced by a neighbour.
@@ -85,6 +88,7 @@ class LmTaskConfig(TaskConfig):
     row_length: int = 384
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
+    use_muon: bool = False
     audio_weight: float = 0.35
     listening_until: float = 0.5
     code_noise: float = 0.06
@@ -190,13 +194,9 @@ class LmTask(TrainingTask[LmTaskConfig]):
         self.builder = SegmentBuilder(
             self.tokenizer, nearest_codes(codebook), config.code_noise, random.Random(config.seed)
         )
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        groups = [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.97))
+        self.optimizer = build_optimizer(
+            self.model, config.learning_rate, config.use_muon, BETAS, config.weight_decay
+        )
         self.rows = self.batches()
 
     def _write_vocabulary(self) -> None:

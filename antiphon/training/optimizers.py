@@ -63,13 +63,26 @@ def layer_matrices(model: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def build_optimizer(model: nn.Module, learning_rate: float, use_muon: bool) -> AnyOptimizer:
+def build_optimizer(
+    model: nn.Module,
+    learning_rate: float,
+    use_muon: bool,
+    betas: tuple[float, float] = BETAS,
+    weight_decay: float = WEIGHT_DECAY,
+) -> AnyOptimizer:
     """Build the optimizer of all parameters that learn.
 
     Muon (Keller Jordan 2024, https://kellerjordan.github.io/posts/muon) moves a matrix by the
     nearest orthogonal one to its averaged gradient; scaled to the size of AdamW's steps (Moonlight,
     arXiv 2502.16982) it takes the same learning rate. It gets the matrices in `layers`, AdamW keeps
-    embeddings, convolutions, heads and vectors.
+    embeddings, convolutions, heads and vectors, of which the vectors do not decay.
+
+    Args:
+        model: What learns.
+        learning_rate: Peak of both.
+        use_muon: Whether Muon takes part.
+        betas: Of AdamW.
+        weight_decay: Of all that are not vectors.
 
     Raises:
         ConfigError: If this torch has no Muon.
@@ -77,7 +90,11 @@ def build_optimizer(model: nn.Module, learning_rate: float, use_muon: bool) -> A
     matrices = layer_matrices(model) if use_muon else []
     by_muon = {id(matrix) for matrix in matrices}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in by_muon]
-    adamw = torch.optim.AdamW(others, lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    groups = [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
     if not use_muon:
         return adamw
     if not hasattr(torch.optim, "Muon"):
@@ -88,7 +105,7 @@ def build_optimizer(model: nn.Module, learning_rate: float, use_muon: bool) -> A
     muon = torch.optim.Muon(
         matrices,
         lr=learning_rate,
-        weight_decay=WEIGHT_DECAY,
+        weight_decay=weight_decay,
         momentum=MOMENTUM,
         adjust_lr_fn="match_rms_adamw",
     )

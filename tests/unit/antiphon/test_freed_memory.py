@@ -1,10 +1,12 @@
 """Freed memory goes back to the system, and nothing is left running."""
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,26 @@ def test_it_happens_again_and_again_until_the_end():
         for _ in range(3):
             assert happened.acquire(timeout=20)
     assert "antiphon-freed-memory" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_rings_of_objects_are_found_and_what_was_there_before_is_not_searched():
+    class Ring:
+        def __init__(self) -> None:
+            self.other = self
+
+    before = Ring()
+    happened = threading.Semaphore(0)
+    with handing_back(0.001, happened.release):
+        assert gc.get_freeze_count() > 0
+        assert not any(each is before for each in gc.get_objects())
+        kept = weakref.ref(Ring())
+        for _ in range(2):  # a search may have begun before the ring was there
+            assert happened.acquire(timeout=20)
+        while happened.acquire(blocking=False):
+            pass
+        assert happened.acquire(timeout=20)
+        assert kept() is None
+    assert gc.get_freeze_count() == 0
 
 
 def test_where_there_is_nothing_to_call_nothing_runs(monkeypatch):

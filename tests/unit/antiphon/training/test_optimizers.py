@@ -44,11 +44,15 @@ def test_only_the_layers_matrices_are_moved_by_muon() -> None:
     assert by_adamw == learning - {id(model.layers[0].weight)}
 
 
-def test_without_muon_one_optimizer_has_all() -> None:
+def test_without_muon_one_optimizer_has_all_and_vectors_do_not_decay() -> None:
     model = network()
-    optimizer = build_optimizer(model, 1e-3, use_muon=False)
+    optimizer = build_optimizer(model, 1e-3, use_muon=False, weight_decay=0.3)
     assert type(optimizer) is torch.optim.AdamW
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == 11
+    decayed, others = optimizer.param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.3, 0)
+    assert {p.ndim for p in decayed["params"]} == {2, 3}
+    assert {p.ndim for p in others["params"]} == {1}
+    assert len(decayed["params"]) + len(others["params"]) == 11
 
 
 def test_muons_steps_have_the_size_of_adamws() -> None:
