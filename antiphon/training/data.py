@@ -1,7 +1,7 @@
 """Reads the speech corpus (see synthesis.py) and the speech tokens made from it. Knows no model."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import numpy.typing as npt
 from antiphon.errors import ConfigError
 
 SAMPLE_RATE = 16_000
+VERSION_MARK = "~"  # in the key of codes of an utterance that was heard once more
 Float32 = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,19 @@ class SpeechCorpus:
     def waveform(self, record: Record) -> Float32:
         """Read one utterance, (n_samples,) float32 in [-1, 1] at 16 kHz."""
         return self.audio[record.start : record.start + record.n].astype(np.float32) / 32768.0
+
+
+def version_key(record_id: str, version: int) -> str:
+    """Name the codes of an utterance as it is heard for the first time (0) or once more."""
+    return f"{record_id}{VERSION_MARK}{version}" if version else record_id
+
+
+def versions_of(codes: Mapping[str, Codes]) -> dict[str, list[Codes]]:
+    """Gather the codes of each utterance, however often it was heard."""
+    found: dict[str, list[Codes]] = {}
+    for key, values in codes.items():
+        found.setdefault(key.partition(VERSION_MARK)[0], []).append(values)
+    return found
 
 
 class CodeStore:

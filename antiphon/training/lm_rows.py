@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from antiphon.dialogue.prompt import render_system
 from antiphon.dialogue.session import TurnKind
 from antiphon.training.corpus_plan import answer_key
-from antiphon.training.data import Record
+from antiphon.training.data import Record, versions_of
 from antiphon.training.domain.table import Domain
 from antiphon.training.grammar import Exchange
 from antiphon.training.lm_data import Codes, Row, Segment, SegmentBuilder, follow, pack
@@ -66,7 +66,7 @@ class RowSource:
         builder: Builds the exchanges.
         domain: What is asked in writing and recited.
         records: Questions and readings to train on, all with codes.
-        codes: Codes by utterance id.
+        codes: Codes by utterance id; of those heard more often (`versions_of`) any is drawn.
         answers: Codes of the spoken answer by its key (corpus_plan.answer_key).
         row_length: Tokens in a row.
     """
@@ -80,7 +80,8 @@ class RowSource:
         answers: dict[str, Codes],
         row_length: int,
     ) -> None:
-        self.builder, self.domain, self.codes, self.answers = builder, domain, codes, answers
+        self.builder, self.domain, self.answers = builder, domain, answers
+        self.versions = versions_of(codes)
         self.records = records + [r for r in records if r.skill in TWICE_PRACTISED]
         self.by_id = {record.id: record for record in records}
         self.row_length = row_length
@@ -100,6 +101,10 @@ class RowSource:
             self.order = self.rng.sample(self.records, len(self.records))
         return self.order.pop()
 
+    def codes(self, record: Record) -> Codes:
+        """What is heard of a question or a reading this time."""
+        return self.rng.choice(self.versions[record.id])
+
     def before(self, record: Record) -> list[Segment] | None:
         """The earlier turns of a question's conversation; None if one has no codes."""
         turns: list[Segment] = []
@@ -109,7 +114,7 @@ class RowSource:
             if earlier is None or spoken is None:
                 return None
             turns.insert(
-                0, self.builder.spoken_question(self.codes[earlier.id], earlier.answer, spoken)
+                0, self.builder.spoken_question(self.codes(earlier), earlier.answer, spoken)
             )
             record = earlier
         return turns
@@ -119,7 +124,7 @@ class RowSource:
         while True:
             record = self.next_record()
             if record.text and record.language in WRITTEN_DOWN and self.is_written_down(record):
-                return self.builder.transcription(self.codes[record.id], record.text)
+                return self.builder.transcription(self.codes(record), record.text)
             before = self.before(record)
             if before is not None and record.role != "reading":
                 return follow(before, self.answered(record))
@@ -130,7 +135,7 @@ class RowSource:
 
     def answered(self, record: Record) -> Segment:
         """A spoken question with its answer, in text alone or in text and sound."""
-        codes = self.codes[record.id]
+        codes = self.codes(record)
         answer_codes = self.answers.get(answer_key(record.answer, record.pace))
         silent = self.mixture.silent / max(1e-6, 1 - self.mixture.transcription)
         if answer_codes is None or self.rng.random() < silent:

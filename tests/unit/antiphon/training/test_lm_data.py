@@ -236,6 +236,17 @@ def test_a_follow_up_without_its_conversation_is_passed_over(builder):
     assert rows.before(rows.by_id["q0.0"]) == []
 
 
+def test_any_hearing_of_a_question_is_practised(builder, tokenizer):
+    known = {"q0.0": codes(1, 2), "q0.0~1": codes(7), "q0.0~2": codes(8, 8)}
+    records, answers = conversation()[:1], {"Nine.": codes(4)}
+    rows = lm_rows.RowSource(builder, SmallDomain(), records, known, answers, 256)
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=1.0)
+    audio_0 = tokenizer.layout.audio_0
+    segments = [rows.speech_segment().ids for _ in range(40)]
+    heard = {tuple(t - audio_0 for t in ids if t >= audio_0) for ids in segments}
+    assert heard == {(1, 2), (7,), (8, 8)}
+
+
 def test_a_mandarin_sum_is_recited_and_typed(builder, tokenizer):
     segment = builder.recited("七加二等于九。")
     assert tokenizer.decode(learned(segment)) == "九。"
