@@ -15,9 +15,10 @@ from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.corpus_plan import answer_key
 from antiphon.training.data import CodeStore, SpeechCorpus
-from antiphon.training.domain.table import find_domain
+from antiphon.training.domain.table import Domain, find_domain
 from antiphon.training.lm_data import Codes, Row, SegmentBuilder, stack_rows
 from antiphon.training.lm_rows import RowSource, mixture_at
+from antiphon.training.recogniser import BILINGUAL, ENGLISH
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +60,21 @@ class LmBatches:
         """Yield batches, stacked: a process can hand over so many tensors at once and no more."""
         tokenizer = GlmTextTokenizer.from_pretrained(self.vocabulary)
         neighbours = nearest_codes(self.codebook)
-        builder = SegmentBuilder(tokenizer, neighbours, self.code_noise, random.Random(seed))
+        alphabet = alphabet_for(find_domain(self.settings.domain))
+        builder = SegmentBuilder(
+            tokenizer, neighbours, self.code_noise, random.Random(seed), alphabet
+        )
         while True:
             source = read_source(self.settings, builder)
             batches = source.batches(self.rows)
             for _ in range(self.reload_every):
                 source.mixture = mixture_at(float(self.fraction), self.listening_until)
                 yield stack_rows(next(batches))
+
+
+def alphabet_for(domain: Domain) -> str:
+    """Choose the letters of a domain's languages."""
+    return BILINGUAL if "zh" in domain.languages else ENGLISH
 
 
 def spoken_answers(corpus: SpeechCorpus, codes: dict[str, Codes]) -> dict[str, Codes]:

@@ -7,7 +7,7 @@ positions it would have alone, so a row teaches the same as its exchanges one by
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -20,6 +20,7 @@ from antiphon.models.base import TokenLayout
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
 from antiphon.training.domain.pinyin import CHINESE
+from antiphon.training.recogniser import ENGLISH, text_to_labels
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
@@ -27,11 +28,25 @@ Codes = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
+class HeardSpeech:
+    """Where speech with known words is: `n` tokens from `start`, and its letters (label ids)."""
+
+    start: int
+    n: int
+    labels: tuple[int, ...]
+
+    def moved(self, by: int) -> "HeardSpeech":
+        """The same, `by` positions later."""
+        return replace(self, start=self.start + by)
+
+
+@dataclass(frozen=True)
 class Segment:
-    """One exchange: ids, and for each position the id to predict next (or NO_TARGET)."""
+    """One exchange: ids, for each position the id to predict next (or NO_TARGET), what was said."""
 
     ids: list[int]
     targets: list[int]
+    heard: tuple[HeardSpeech, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,14 @@ class Row:
         targets: (L,) ids to predict.
         positions: (L,) position ids.
         groups: (L,) 0 for the shared prompt, else the exchange's number.
+        heard: What was said; of stacked rows `start` counts the positions of all, end to end.
     """
 
     ids: Tensor
     targets: Tensor
     positions: Tensor
     groups: Tensor
+    heard: tuple[HeardSpeech, ...] = ()
 
 
 def interleave(text_ids: Sequence[int], audio_ids: Sequence[int]) -> list[int]:
@@ -104,12 +121,18 @@ class SegmentBuilder:
         neighbours: (K, n) nearest other codes of each code, for noise on what is heard.
         noise: Share of heard codes that are replaced by a neighbour.
         rng: Source of randomness.
+        alphabet: Letters in which the words of heard speech are noted.
     """
 
     def __init__(
-        self, tokenizer: GlmTextTokenizer, neighbours: Tensor, noise: float, rng: random.Random
+        self,
+        tokenizer: GlmTextTokenizer,
+        neighbours: Tensor,
+        noise: float,
+        rng: random.Random,
+        alphabet: str = ENGLISH,
     ) -> None:
-        self.tokenizer, self.layout = tokenizer, tokenizer.layout
+        self.tokenizer, self.layout, self.alphabet = tokenizer, tokenizer.layout, alphabet
         self.neighbours, self.noise, self.rng = neighbours.tolist(), noise, rng
         self.newline = tokenizer.encode("\n")
         self.modes = {mode: tokenizer.encode(mode) for mode in (REPLY_MODE, TRANSCRIPTION_MODE)}
@@ -123,6 +146,12 @@ class SegmentBuilder:
                 code = self.rng.choice(self.neighbours[code])
             out.append(layout.audio_0 + code)
         return [*self.newline, layout.begin_of_audio, *out, layout.end_of_audio]
+
+    def noting(self, segment: Segment, codes: Codes, words: str) -> Segment:
+        """Note what the speech in an exchange says; it came right at the beginning."""
+        start = 1 + len(self.newline) + 1  # the user's mark, and the speech's own
+        labels = tuple(text_to_labels(words, self.alphabet))
+        return replace(segment, heard=(HeardSpeech(start, len(codes), labels),))
 
     def typed(self, text: str) -> list[int]:
         """A user's text."""
@@ -192,25 +221,28 @@ class SegmentBuilder:
 
 
 def follow(before: Sequence[Segment], segment: Segment) -> Segment:
-    """Put earlier turns of a conversation before an exchange; of those nothing is learned.
+    """Put earlier turns of a conversation before an exchange; of those nothing is learned or noted.
 
     Their ends say that the user speaks next, and so does the beginning of what follows.
     """
     ids = [token for turn in before for token in turn.ids]
-    return Segment(ids + segment.ids, [NO_TARGET] * len(ids) + segment.targets)
+    heard = tuple(each.moved(len(ids)) for each in segment.heard)
+    return Segment(ids + segment.ids, [NO_TARGET] * len(ids) + segment.targets, heard)
 
 
 def leave_open(segment: Segment) -> Segment:
     """Do not teach that the reply ends here: sound would follow."""
-    return Segment(segment.ids, [*segment.targets[:-1], NO_TARGET])
+    return replace(segment, targets=[*segment.targets[:-1], NO_TARGET])
 
 
 def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: bool) -> Row:
     """Lay exchanges side by side (each alone with the prompt) or, as a dialogue, in a chain."""
     ids, targets = list(prefix), [NO_TARGET] * len(prefix)
     positions, groups = list(range(len(prefix))), [0] * len(prefix)
+    heard: list[HeardSpeech] = []
     for number, segment in enumerate(segments, start=1):
         start = len(ids) if is_dialogue else len(prefix)
+        heard += [each.moved(len(ids)) for each in segment.heard]
         ids += segment.ids
         targets += segment.targets
         positions += range(start, start + len(segment.ids))
@@ -221,6 +253,7 @@ def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: b
         torch.tensor(targets + [NO_TARGET] * n_padding),
         torch.tensor(positions + [0] * n_padding),
         torch.tensor(groups + [len(segments) + 1] * n_padding),
+        tuple(heard),
     )
 
 
@@ -231,6 +264,11 @@ def stack_rows(rows: Sequence[Row]) -> Row:
         torch.stack([row.targets for row in rows]),
         torch.stack([row.positions for row in rows]),
         torch.stack([row.groups for row in rows]),
+        tuple(
+            each.moved(number * len(row.ids))
+            for number, row in enumerate(rows)
+            for each in row.heard
+        ),
     )
 
 

@@ -124,7 +124,8 @@ class RowSource:
         while True:
             record = self.next_record()
             if record.text and record.language in WRITTEN_DOWN and self.is_written_down(record):
-                return self.builder.transcription(self.codes(record), record.text)
+                codes = self.codes(record)
+                return self.noted(self.builder.transcription(codes, record.text), codes, record)
             before = self.before(record)
             if before is not None and record.role != "reading":
                 return follow(before, self.answered(record))
@@ -139,8 +140,16 @@ class RowSource:
         answer_codes = self.answers.get(answer_key(record.answer, record.pace))
         silent = self.mixture.silent / max(1e-6, 1 - self.mixture.transcription)
         if answer_codes is None or self.rng.random() < silent:
-            return self.builder.silent_question(codes, record.answer)
-        return self.builder.spoken_question(codes, record.answer, answer_codes)
+            segment = self.builder.silent_question(codes, record.answer)
+        else:
+            segment = self.builder.spoken_question(codes, record.answer, answer_codes)
+        return self.noted(segment, codes, record)
+
+    def noted(self, segment: Segment, codes: Codes, record: Record) -> Segment:
+        """An exchange with the words of its question, where its language has letters here."""
+        if not record.text or record.language not in WRITTEN_DOWN:
+            return segment
+        return self.builder.noting(segment, codes, record.text)
 
     def typed_segment(self) -> Segment:
         """A typed question: sums and counts answered in text alone, or any with its sound."""

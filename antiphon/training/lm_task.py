@@ -7,7 +7,6 @@ sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved d
 
 import logging
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,32 +17,33 @@ import torch
 from torch import Tensor, nn
 from transformers import GlmConfig, GlmForCausalLM
 
-from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system, system_prompt
+from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system
 from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
-from antiphon.training.domain.table import SMALL, Domain, find_domain
+from antiphon.training.domain.table import SMALL, find_domain
 from antiphon.training.lm_batches import (
     LmBatches,
     RowSettings,
+    alphabet_for,
     nearest_codes,
     read_source,
     spoken_answers,
 )
 from antiphon.training.lm_data import (
     NO_TARGET,
-    TRANSCRIPTION_MODE,
     Codes,
     Row,
     SegmentBuilder,
     attention_mask,
     follow,
     stack_rows,
-    typed_forms,
 )
 from antiphon.training.lm_export import export_language_model, read_domain, write_domain
+from antiphon.training.lm_listening import ListeningHead
 from antiphon.training.lm_rows import RowSource, mixture_at
+from antiphon.training.lm_vocabulary import copy_vocabulary, vocabulary_texts
 from antiphon.training.number_words import NumberWords
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.prefetch import prefetch
@@ -56,7 +56,6 @@ logger = logging.getLogger(__name__)
 
 N_VALID = 96
 BETAS = (0.9, 0.97)
-VOCABULARY_FILES = ("tokenizer.model", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,8 @@ class LmTaskConfig(TaskConfig):
         use_muon: Whether Muon moves the layers' matrices, AdamW the rest.
         audio_weight: Weight of a speech token in the loss (a text token counts 1).
         listening_until: Share of the run that is mostly listening; whole replies come after it.
+        listening_weight: Weight of spelling what is heard (lm_listening.py); 0 leaves it out.
+        listening_layer: Layers below that spelling.
         code_noise: Share of heard speech tokens that are replaced by a neighbour.
         d_model, n_layers, n_heads, n_kv_heads, d_ff: Size of the model.
         n_ranks: Text tokens.
@@ -91,6 +92,8 @@ class LmTaskConfig(TaskConfig):
     use_muon: bool = False
     audio_weight: float = 0.35
     listening_until: float = 0.5
+    listening_weight: float = 0.0
+    listening_layer: int = 4
     code_noise: float = 0.06
     d_model: int = 256
     n_layers: int = 6
@@ -128,23 +131,6 @@ def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
         eos_token_id=list(tokenizer.layout.stop),
         attention_dropout=0.0,
     )
-
-
-def vocabulary_texts(domain: Domain) -> list[str]:
-    """List what the vocabulary is learned from: the domain, typed forms, the fixed prompts."""
-    rng = random.Random(0)
-    plain = domain.texts()
-    typed = [typed_forms(text, rng) for text in plain[::3]]
-    fixed = [system_prompt("speech"), system_prompt("text"), REPLY_MODE, TRANSCRIPTION_MODE]
-    return plain + typed + 50 * fixed
-
-
-def copy_vocabulary(start: Path, out: Path) -> None:
-    """Take over the text vocabulary of the model that a run goes on from."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in VOCABULARY_FILES:
-        if start.resolve() != out.resolve():
-            shutil.copyfile(start / name, out / name)
 
 
 def codebook_of(folder: str) -> Tensor:
@@ -191,11 +177,22 @@ class LmTask(TrainingTask[LmTaskConfig]):
             self.tokenizer, config.d_model, has_mandarin="zh" in self.domain.languages
         )
         self.after_step()
+        alphabet = alphabet_for(self.domain)
         self.builder = SegmentBuilder(
-            self.tokenizer, nearest_codes(codebook), config.code_noise, random.Random(config.seed)
+            self.tokenizer,
+            nearest_codes(codebook),
+            config.code_noise,
+            random.Random(config.seed),
+            alphabet,
         )
+        with seeded(config.seed):
+            self.listening = ListeningHead(config.d_model, alphabet).to(self.device)
         self.optimizer = build_optimizer(
-            self.model, config.learning_rate, config.use_muon, BETAS, config.weight_decay
+            nn.ModuleList([self.model, self.listening]),
+            config.learning_rate,
+            config.use_muon,
+            BETAS,
+            config.weight_decay,
         )
         self.rows = self.batches()
 
@@ -208,6 +205,15 @@ class LmTask(TrainingTask[LmTaskConfig]):
             texts = vocabulary_texts(self.domain)
             write_text_vocabulary(out, texts, config.n_ranks, self.n_codes)
         write_domain(self.domain.name, self.domain.languages, out)
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint holds."""
+        return {**super().state(), "listening": self.listening.state_dict()}
+
+    def load_state(self, state: dict[str, object]) -> None:
+        """Take up a checkpoint's state."""
+        super().load_state(state)
+        self.listening.load_state_dict(state["listening"])  # type: ignore[arg-type]
 
     def after_step(self) -> None:
         """Keep the number words' embeddings at their values."""
@@ -272,23 +278,30 @@ class LmTask(TrainingTask[LmTaskConfig]):
         ids, targets, positions, groups = (
             values.to(self.device) for values in (row.ids, row.targets, row.positions, row.groups)
         )
+        spelled = torch.tensor(float("nan"))  # a batch without speech
         with self.autocast():
-            hidden = self.model.model(
+            states = self.model.model(
                 input_ids=ids,
                 attention_mask=attention_mask(groups),
                 position_ids=positions,
                 use_cache=False,
-            ).last_hidden_state
+                output_hidden_states=self.config.listening_weight > 0,
+            )
             learned = targets != NO_TARGET
-            logits = self.model.lm_head(hidden[learned])
+            logits = self.model.lm_head(states.last_hidden_state[learned])
+            if self.config.listening_weight > 0 and row.heard:
+                lower = states.hidden_states[self.config.listening_layer]
+                spelled = self.listening(lower, row.heard)
         targets = targets[learned]
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         is_audio = targets >= self.tokenizer.layout.audio_0
         weights = torch.where(is_audio, self.config.audio_weight, 1.0)
+        answered = (losses * weights).sum() / weights.sum()
         return {
-            "total": (losses * weights).sum() / weights.sum(),
+            "total": answered + self.config.listening_weight * spelled.nan_to_num(),
             "text_loss": losses[~is_audio].mean(),
             "audio_loss": losses[is_audio].mean(),
+            "spelling": spelled,
         }
 
     def right_answers(
