@@ -28,7 +28,8 @@ class FullRecord:
         is_domain: Whether the question is one the model should answer.
         recognised: The question as the speech tokens still tell it.
         n_errors, n_characters: Edit distance of `recognised` and length of the question.
-        understood: What the independent recogniser heard in the reply; None if it was not asked.
+        understood: What the independent recogniser heard in the reply, Mandarin in syllables
+            without tones; None if it was not asked.
         is_understood: Whether that equals the words the reply shows.
         is_reference_understood: The same for the synthesiser's own voice saying the reply's words.
         n_read_errors, n_read_characters: The reply's sound read back by the speech tokenizer's own
@@ -139,12 +140,17 @@ def read_back(records: Sequence[FullRecord]) -> dict[str, float | None]:
     }
 
 
+def understood_relative(records: Sequence[FullRecord], language: str | None) -> float | None:
+    """Replies understood for each of the synthesiser's understood; None for both languages."""
+    judged = [r for r in records if language in (None, r.language)]
+    understood = share([r.is_understood for r in judged])
+    return ratio(understood, share([r.is_reference_understood for r in judged]))
+
+
 def table_rows(
     records: Sequence[FullRecord], wer_added: float | None, size_mb: float, recorded_voice: str
 ) -> list[Row]:
     """Compute every row of the table of bars."""
-    understood = share([r.is_understood for r in records])
-    reference = share([r.is_reference_understood for r in records])
     first = [r.first_audio_s for r in records if r.first_audio_s is not None]
     speed = [r.rtf for r in records if r.rtf is not None]
     english = [r for r in records if r.language == "en" and r.is_domain]
@@ -166,10 +172,13 @@ def table_rows(
         Row("right, follow-ups", right(records, "follow-ups"), 0.85),
         Row("refused, out of domain or no speech", share(outside), 0.9),
         Row("refused, in the domain", share(inside), 0.03, is_most=True),
-        Row(
-            "reply understood, relative to the synthesiser (English)",
-            ratio(understood, reference),
-            0.95,
+        *(
+            Row(
+                f"reply understood, relative to the synthesiser ({name})",
+                understood_relative(records, language),
+                0.95,
+            )
+            for name, language in (("both languages", None), ("English", "en"), ("Mandarin", "zh"))
         ),
         Row("pace changed by 20 % as asked", share([is_pace_changed(r) for r in records]), 0.95),
         Row("CER through the codes, reserved espeak-ng voices", error_rate(reserved), 0.06, True),

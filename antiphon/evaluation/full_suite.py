@@ -1,8 +1,8 @@
 """Evaluates a model of the full domain: conversations in two languages through the whole path.
 
-Right and wrong come from the domain. English sound is judged by an independent recogniser; there
-is none for Mandarin, so replies in both languages are also read back by the recogniser half of the
-speech tokenizer, which has never heard the decoder but is no independent judge.
+Right and wrong come from the domain. Sound is judged by an independent recogniser, in Mandarin
+without its tones; replies are also read back by the recogniser half of the speech tokenizer, which
+has never heard the decoder but is no independent judge.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from antiphon.audio import resample
 from antiphon.dialogue.session import Session
 from antiphon.dialogue.turn_pipeline import TurnPipeline
 from antiphon.evaluation.asking import Heard, ask, keep
-from antiphon.evaluation.full_grammars import full_grammars, repeat_grammar
+from antiphon.evaluation.full_grammars import full_grammars, grammar_of, repeat_grammar
 from antiphon.evaluation.full_questions import (
     RECORDED_VOICE,
     FullQuestion,
@@ -39,6 +39,7 @@ from antiphon.evaluation.full_report import (
     table_rows,
 )
 from antiphon.evaluation.judge import Judge
+from antiphon.evaluation.mandarin_phones import spoken_words
 from antiphon.evaluation.report import describe_machine
 from antiphon.evaluation.resynthesis import Resynthesiser
 from antiphon.evaluation.transcriber import CodeTranscriber
@@ -134,7 +135,7 @@ class FullExaminer:
     def judge_sound(self, question: FullQuestion, heard: Heard) -> SoundFigures:
         """Compare the reply's sound, and the synthesiser's, with the words that the reply shows."""
         exchange, text = question.exchange, heard.done.text
-        said = normalise(text)
+        said = spoken_words(text)
         if question.number % self.judge_every or not said:
             return SoundFigures()
         reference = reference_voice(text, exchange.language, exchange.pace)
@@ -143,15 +144,13 @@ class FullExaminer:
             n_errors=edit_distance(spelled, self.read(heard.waveform, self.way.rate)),
             n_reference_errors=edit_distance(spelled, self.read(reference, SAMPLE_RATE)),
         )
-        form = exchange.form or exchange.skill
-        if exchange.language != "en" or form not in self.judge.grammars:
+        grammar = grammar_of(exchange)
+        if grammar not in self.judge.grammars:
             return figures
-        if form == "repeat":
-            self.judge.expect(
-                form, repeat_grammar([*said.split(), *normalise(exchange.answer).split()])
-            )
-        understood = self.judge.transcribe(heard.waveform, self.way.rate, form)
-        of_reference = self.judge.transcribe(reference, SAMPLE_RATE, form)
+        if grammar == "repeat":
+            self.judge.expect(grammar, repeat_grammar(f"{text} {exchange.answer}"))
+        understood = self.judge.transcribe(heard.waveform, self.way.rate, grammar)
+        of_reference = self.judge.transcribe(reference, SAMPLE_RATE, grammar)
         return SoundFigures(
             figures.n_errors,
             figures.n_reference_errors,
@@ -205,11 +204,11 @@ def size_on_disk(bundle: ModelBundle) -> float:
 
 
 def answers_to_resynthesise(questions: Sequence[FullQuestion], judge: Judge) -> list[Exchange]:
-    """Choose English answers that the judge has a grammar for, each text once."""
+    """Choose answers all in English that the judge has a grammar for, each text once."""
     chosen = {
         q.exchange.answer: q.exchange
         for q in questions
-        if q.exchange.language == "en" and (q.exchange.form or q.exchange.skill) in judge.grammars
+        if q.exchange.answer.isascii() and grammar_of(q.exchange) in judge.grammars
     }
     return list(chosen.values())[:N_RESYNTHESISED]
 

@@ -1,7 +1,7 @@
 """An independent recogniser (pocketsphinx) that tells whether a spoken answer can be understood.
 
-It listens with a grammar of the domain's answers and its own US English acoustic model; it has
-never heard our decoder.
+It listens with a grammar of the domain's answers and its own US English acoustic model, to Mandarin
+too; it has never heard our decoder.
 """
 
 import re
@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from antiphon.audio import float_to_pcm16, resample
+from antiphon.evaluation.mandarin_phones import (
+    PREFIX,
+    SYLLABLE,
+    pronunciations,
+    spell_grammar,
+)
 from antiphon.training import lexicon
+from antiphon.training.domain.pinyin import CHINESE
 from antiphon.training.grammar import (
     MAX_COUNT_START,
     MAX_COUNT_STEPS,
@@ -22,6 +29,7 @@ from antiphon.training.pronunciation import own_pronunciations, sphinx_model_fol
 
 SAMPLE_RATE = 16_000
 PADDING_S = 0.2
+MANDARIN_NOISE = 2e-3  # the synthesiser is too clean for the recogniser
 BEAM, WORD_BEAM = 1e-48, 1e-29
 MAX_COUNTED = MAX_COUNT_START + MAX_COUNT_STEPS
 
@@ -100,26 +108,42 @@ class Judge:
         for word, *phones in own_pronunciations():
             if self.decoder.lookup_word(word) is None:
                 self.decoder.add_word(word, " ".join(phones), False)
-        self.grammars = dict(small_grammars() if grammars is None else grammars)
-        for skill, text in self.grammars.items():
-            self.decoder.add_jsgf_string(skill, text)
+        self.grammars: dict[str, str] = {}
+        for skill, text in (small_grammars() if grammars is None else grammars).items():
+            self.expect(skill, text)
 
     def expect(self, skill: str, grammar: str) -> None:
-        """Listen for another grammar (JSGF) in answers of `skill` from now on."""
+        """Listen for a grammar (JSGF, Mandarin in characters) in answers of `skill` from now on."""
         self.grammars[skill] = grammar
-        self.decoder.add_jsgf_string(skill, grammar)
+        spelled = spell_grammar(grammar)
+        for syllable in sorted(set(SYLLABLE.findall(spelled))):
+            self.learn(syllable)
+        self.decoder.add_jsgf_string(skill, spelled)
+
+    def learn(self, syllable: str) -> None:
+        """Add a Mandarin syllable to the recogniser's words, with all its pronunciations."""
+        word = PREFIX + syllable
+        if self.decoder.lookup_word(word) is not None:
+            return
+        for number, phones in enumerate(pronunciations(syllable), start=1):
+            self.decoder.add_word(word if number == 1 else f"{word}({number})", phones, False)
 
     def transcribe(self, waveform: npt.NDArray[np.float32], sample_rate: int, skill: str) -> str:
         """Write down an answer of `skill`, (n_samples,) audio; empty when nothing fits.
 
-        The recogniser expects any answer of that skill and knows no more of the question.
+        The recogniser expects any answer of that skill and knows no more of the question. Mandarin
+        comes in syllables without tones.
         """
         self.decoder.activate_search(skill)
         silence = np.zeros(int(PADDING_S * SAMPLE_RATE), np.float32)
         speech = resample(np.asarray(waveform, np.float32), sample_rate, SAMPLE_RATE)
-        pcm = float_to_pcm16(np.concatenate([silence, speech, silence]))
+        padded = np.concatenate([silence, speech, silence])
+        if CHINESE.search(self.grammars[skill]):
+            noise = np.random.default_rng(0).standard_normal(len(padded), np.float32)
+            padded += MANDARIN_NOISE * noise
+        pcm = float_to_pcm16(padded)
         self.decoder.start_utt()
         self.decoder.process_raw(pcm.tobytes(), False, True)
         self.decoder.end_utt()
         best = self.decoder.hyp()
-        return normalise(re.sub(r"\(\d+\)", "", best.hypstr)) if best else ""
+        return normalise(re.sub(rf"\(\d+\)|\b{PREFIX}", "", best.hypstr)) if best else ""

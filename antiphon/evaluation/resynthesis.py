@@ -68,7 +68,7 @@ class Resynthesiser:
             skill = exchange.form or exchange.skill
             n_words += len(words)
             if skill == "repeat":
-                judge.expect(skill, repeat_grammar(words))
+                judge.expect(skill, repeat_grammar(exchange.answer))
             heard = judge.transcribe(original, SAMPLE_RATE, skill)
             before += edit_distance(words, heard.split())
             errors += edit_distance(words, judge.transcribe(back, self.rate, skill).split())

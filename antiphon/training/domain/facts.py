@@ -129,26 +129,28 @@ SKILLS: tuple[Skill, ...] = (
     Skill("capitals", "en", capitals, 0.08, "the capital of <country> is <city>"),
     Skill("colours", "en", colours, 0.04, "<thing> is <colour>"),
     Skill("sounds", "en", sounds, 0.03, "<animal> says <sound>"),
-    *(
-        Skill(name, "zh", draw, weight)
-        for name, draw, weight in (
-            ("calendar", chinese_calendar, 0.04),
-            ("opposites", chinese_opposites, 0.04),
-            ("capitals", chinese_capitals, 0.05),
-            ("colours", chinese_colours, 0.03),
-            ("sounds", chinese_sounds, 0.02),
-        )
-    ),
+    Skill("calendar", "zh", chinese_calendar, 0.04),
+    Skill("opposites", "zh", chinese_opposites, 0.04),
+    Skill("capitals", "zh", chinese_capitals, 0.05, "<country> 的首都是 <city>"),
+    Skill("colours", "zh", chinese_colours, 0.03, "<thing> 是 <colour> 的"),
+    Skill("sounds", "zh", chinese_sounds, 0.02, "<animal> <sound>"),
 )
 
-# Words of the answers, for the judge: rule name -> phrases.
-JUDGED_WORDS: dict[str, tuple[str, ...]] = {
+# Words of the answers that can be judged: language -> rule name -> phrases.
+JUDGED_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    language: {
+        "country": tuple(country for country, _ in pairs.CAPITALS),
+        "city": tuple(city for _, city in pairs.CAPITALS),
+        "thing": tuple(thing for thing, _ in pairs.COLOURS),
+        "colour": tuple(colour for _, colour in pairs.COLOURS),
+        "animal": tuple(animal for animal, _ in pairs.SOUNDS),
+        "sound": tuple(sound for _, sound in pairs.SOUNDS),
+    }
+    for language, pairs in (("en", facts_lexicon), ("zh", mandarin_lexicon))
+}
+# "叫" stands with the sound, which tells how "呱呱" is read.
+JUDGED_WORDS["zh"]["sound"] = tuple(f"{sound}叫" for _, sound in mandarin_lexicon.SOUNDS)
+JUDGED_WORDS["en"] |= {
     "name": (*lexicon.DAYS, *lexicon.MONTHS),
     "opposite": tuple(word for pair in lexicon.OPPOSITES for word in pair),
-    "country": tuple(country for country, _ in facts_lexicon.CAPITALS),
-    "city": tuple(city for _, city in facts_lexicon.CAPITALS),
-    "thing": tuple(thing for thing, _ in facts_lexicon.COLOURS),
-    "colour": tuple(colour for _, colour in facts_lexicon.COLOURS),
-    "animal": tuple(animal for animal, _ in facts_lexicon.SOUNDS),
-    "sound": tuple(sound for _, sound in facts_lexicon.SOUNDS),
 }

@@ -30,8 +30,8 @@ class Skill:
         language: "en" or "zh".
         draw: Draws an exchange of it, reserved or not.
         weight: Share of practice, on the scale of the other skills' weights.
-        answers: Right-hand side of a JSGF rule for the answers; empty where nobody can judge their
-            sound.
+        answers: Right-hand side of a JSGF rule for the answers, Mandarin in characters; empty where
+            nobody can judge their sound.
         asked: Whether the skill is one of those that follow-ups may come after.
     """
 

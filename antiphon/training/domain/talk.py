@@ -69,14 +69,14 @@ SKILLS: tuple[Skill, ...] = tuple(
             language,
             partial(talk, "greeting", language, lexicon.TALK[language]),
             0.05 * share,
-            "<greeting>" if language == "en" else "",
+            "<greeting>" if language == "en" else "<talk>",
         ),
         Skill(
             "recite",
             language,
             partial(talk, "recite", language, lexicon.RECITALS[language]),
             0.03 * share,
-            "<recital>" if language == "en" else "",
+            "<recital>" if language == "en" else "<talk>",
             asked=False,
         ),
         Skill(
@@ -84,7 +84,7 @@ SKILLS: tuple[Skill, ...] = tuple(
             language,
             partial(refusal, language),
             0.08 * share,
-            "<refusal>" if language == "en" else "",
+            "<refusal>" if language == "en" else "<talk>",
             asked=False,
         ),
     )

@@ -64,5 +64,5 @@ SKILLS: tuple[Skill, ...] = (
     Skill("spell", "en", spell, 0.06, "<word> is spelled <letters>"),
     Skill("translate", "en", translate, 0.07),
     Skill("repeat", "zh", partial(repeat, "zh"), 0.12),
-    Skill("translate", "zh", chinese_translate, 0.06),
+    Skill("translate", "zh", chinese_translate, 0.06, "<chinese> 的英语是 <english>"),
 )

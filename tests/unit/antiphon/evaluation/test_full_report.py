@@ -28,7 +28,7 @@ def rows(records):
 
 def test_every_bar_has_its_row_and_empty_ones_are_open():
     table = rows([record()])
-    assert len(table) == 17
+    assert len(table) == 19
     assert table["right, English, training voices"].is_reached is True
     assert table["right, Mandarin, reserved voice"].is_reached is None
     assert table["size on disk"].is_reached is True
@@ -66,6 +66,17 @@ def test_replies_are_read_back_beside_the_synthesiser():
         "synthesiser_cer": 0.0,
     }
     assert full_report.read_back([])["reply_cer"] is None
+
+
+def test_replies_are_understood_beside_the_synthesiser_in_each_language():
+    mandarin = record(language="zh", is_understood=False)
+    table = rows([record(), mandarin, record(language="zh"), record(is_reference_understood=None)])
+    named = "reply understood, relative to the synthesiser ({})"
+    assert table[named.format("English")].value == 1.0
+    assert table[named.format("Mandarin")].value == 0.5
+    assert table[named.format("both languages")].value == 0.75
+    unheard = rows([record(language="zh", is_reference_understood=False)])
+    assert unheard[named.format("Mandarin")].value is None
 
 
 def test_a_plot_is_drawn(tmp_path):
