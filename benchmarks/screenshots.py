@@ -27,8 +27,9 @@ FIRST = "what is three plus four"
 SECOND = "what is the capital of France"
 THIRD = "count from one to eleven"
 SIZE = {"width": 1180, "height": 900}
-FILM_SIZE = {"width": 960, "height": 640}
-FILM_COLOURS = 96
+FILM_SIZE = {"width": 1180, "height": 760}
+FILM_COLOURS = 160
+N_PALETTE_FRAMES = 12
 FRAME_MS = 125  # a picture of the film at most so often
 LAST_FRAME_MS = 2500
 
@@ -61,7 +62,11 @@ class Studio:
         path = self.folder / f"page-{name}.png"
         data = io.BytesIO(tab.page.screenshot(animations="disabled"))
         with Image.open(data) as image:
-            image.convert("RGB").quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
+            picture = image.convert("RGB")
+            palette = picture.quantize(256, method=Image.Quantize.MEDIANCUT)
+            picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(
+                path, optimize=True
+            )
         sys.stdout.write(f"{path} {path.stat().st_size // 1000} kB\n")
 
 
@@ -80,7 +85,7 @@ def live(studio: Studio) -> None:
         tab.page.click("#call")
         tab.wait_for_state("idle")
         tab.page.get_by_role("tab", name="Turn by turn").click()
-        tab.page.fill("#text textarea", "What is the opposite of hot?")
+        tab.page.fill("#text textarea", "What comes after Monday?")
         tab.page.press("#text textarea", "Enter")
         tab.page.wait_for_selector("#status .state.busy")
         tab.page.wait_for_selector("#status .state.done")
@@ -167,10 +172,19 @@ def film(studio: Studio) -> None:
     write_film(frames, studio.folder / "call.gif")
 
 
+def palette_of(images: Sequence[Image.Image]) -> Image.Image:
+    """Choose colours that are anywhere in a film: its states differ by theirs."""
+    chosen = images[:: max(1, len(images) // N_PALETTE_FRAMES)]
+    width, height = chosen[0].size
+    strip = Image.new("RGB", (width, height * len(chosen)))
+    for number, image in enumerate(chosen):
+        strip.paste(image, (0, number * height))
+    return strip.quantize(FILM_COLOURS, method=Image.Quantize.MAXCOVERAGE)
+
+
 def write_film(frames: Sequence[Frame], path: Path) -> None:
     """Write pictures as an animated GIF with one palette; equal neighbours become one."""
-    middle = frames[len(frames) * 2 // 3].image
-    palette = middle.quantize(FILM_COLOURS, method=Image.Quantize.MEDIANCUT)
+    palette = palette_of([frame.image for frame in frames])
     images, times = [], []
     for frame in frames:
         image = frame.image.quantize(palette=palette, dither=Image.Dither.NONE)
