@@ -39,7 +39,8 @@ export class TranscriptView {
     const { place } = this;
     const isNearEnd = place.scrollHeight - place.scrollTop - place.clientHeight < NEAR_END_PX;
     const row = this.rows.get(item.id) || this.add(item);
-    row.element.className = `item ${item.role} ${item.status}`;
+    const ending = item.is_forgotten ? 'forgotten' : item.status;
+    row.element.className = `item ${item.role} ${ending}`;
     row.who.textContent = this.language.say(item.role === 'user' ? 'you' : 'model');
     this.drawText(row, item);
     row.note.textContent = this.note(item);
@@ -109,6 +110,7 @@ export class TranscriptView {
   }
 
   note(item) {
+    if (item.is_forgotten) return this.language.say('forgotten');
     if (item.status === 'failed') return this.language.say('failed');
     if (item.status !== 'cut' && item.status !== 'cancelled') return '';
     if (item.heard_ms === null || item.heard_ms === undefined) return this.language.say('cut');
