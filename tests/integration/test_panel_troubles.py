@@ -211,6 +211,26 @@ def test_reload_keeps_the_conversation(open_panel, fake):
     assert panel.ask("conversationId()") != identity
 
 
+def test_each_turn_can_be_downloaded(open_panel, fake):
+    panel = open_panel()
+    typed = {**HISTORY[0], "id": "item_c", "kind": "text", "has_clip": False}
+    fake.plan.history = [*HISTORY, typed]
+    panel.start()
+    panel.page.wait_for_selector("[data-item=item_c]")
+    base = f"/conversation/{panel.ask('conversationId()')}/item/"
+    for item_id, kinds in (("item_a", ["wav", "json"]), ("item_c", ["json"])):
+        links = panel.page.locator(f"[data-item={item_id}] .tools a:visible")
+        assert links.all_inner_texts() == kinds
+        for link, kind in zip(links.all(), kinds, strict=True):
+            assert link.evaluate("link => link.href").endswith(f"{base}{item_id}.{kind}")
+            assert link.get_attribute("download") == f"{item_id}.{kind}"
+    answer(fake, panel, seconds=3.0)  # nothing is offered before it is there
+    row = panel.page.locator(".item").last
+    assert row.locator(".tools:visible").count() == 0
+    panel.wait_for_state("listening")
+    assert row.locator(".tools a:visible").all_inner_texts() == ["wav", "json"]
+
+
 def test_chinese(open_panel, fake):
     panel = open_panel(locale="zh-CN")
     assert panel.page.inner_text("#call") == "开始通话"
