@@ -85,7 +85,7 @@ def interrupts_arrive() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let pages that tests start keep conversations here, not in the user's own folder."""
-    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("home") / ".local" / "state")
 
 
 @pytest.fixture(scope="session", autouse=True)
