@@ -152,9 +152,10 @@ class DemoConfig:
     conversations: str | None = setting(
         None,
         "folder that keeps conversations over a restart, each until two hours after its last use; "
-        "none: they end with the program",
+        "'': they end with the program; none named: ~/.local/state/antiphon/conversations on "
+        "localhost, nothing where other machines reach the page",
     )
-    mcp: bool = setting(False, "offer the page's endpoints to agents, too (needs gradio[mcp])")
+    mcp: bool = setting(False, "offer the page's endpoints to agents, too (needs the package mcp)")
     log_level: str = setting("info", "how much to log", LOG_LEVELS)
 
     def __post_init__(self) -> None:

@@ -305,7 +305,10 @@ def add_page_flags(parser: argparse.ArgumentParser) -> None:
         help="https with a certificate made here, so that other machines get a microphone",
     )
     parser.add_argument(
-        "--conversations", metavar="FOLDER", help="keep conversations here over a restart"
+        "--conversations",
+        metavar="FOLDER",
+        help="keep conversations here over a restart; '' keeps none (default: "
+        "~/.local/state/antiphon/conversations on localhost, none on other addresses)",
     )
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public link")
     parser.add_argument("--mcp", action="store_true", help="offer the page to agents")

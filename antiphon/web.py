@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antiphon.config import DemoConfig, parse_config, resolve_device
-from antiphon.demo.environment import check_address, temporary_cache
+from antiphon.demo.environment import check_address, check_agents_package, temporary_cache
 from antiphon.errors import AntiphonError
 from antiphon.freed_memory import handing_back, share_heap
 from antiphon.logs import configure_logging
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = parse_config(DemoConfig, "Voice chat in the browser.", argv)
         configure_logging(config.log_level)
         check_address(config.host, config.port)
+        if config.mcp:
+            check_agents_package()
         with temporary_cache():
             run(config)
     except AntiphonError as error:

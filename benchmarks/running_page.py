@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from antiphon.launcher import Child, Service, build_parser, plan, wait_until_ready
+from antiphon.launcher import Child, build_parser, plan, wait_until_ready
 
 PAGE, MODEL = "web page", "model server"
 
@@ -33,9 +34,11 @@ class RunningPage:
 
     def __init__(self, folder: Path) -> None:
         ports = ["--port", str(free_port()), "--server-port", str(free_port())]
-        ports += ["--conversations", str(folder / "conversations")]  # for rows that restart it
         services = plan(build_parser().parse_args(ports))
-        self.services: dict[str, Service] = {service.name: service for service in services}
+        state = f"XDG_STATE_HOME={folder}"  # not the user's own: rows that restart the page use it
+        self.services = {
+            each.name: replace(each, command=("env", state, *each.command)) for each in services
+        }
         self.url = self.services[PAGE].url + "/"
         self.children: dict[str, Child] = {}
         self.folder = folder

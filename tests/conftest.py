@@ -83,6 +83,12 @@ def interrupts_arrive() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let pages that tests start keep conversations here, not in the user's own folder."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("home") / ".local" / "state")
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_telemetry() -> None:
     """Let no library report its use: the tests run without a network."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -99,9 +99,8 @@ class FakeCall:
     async def open(self) -> None:
         plan = self.server.plan
         await self.send("session.created", session={"type": "realtime", "id": "sess_1"})
-        if plan.history:
-            identity = self.websocket.query_params["conversation"]
-            await self.send("antiphon.history", conversation_id=identity, items=plan.history)
+        identity = self.websocket.query_params["conversation"]
+        await self.send("antiphon.history", conversation_id=identity, items=plan.history)
         for place in plan.queue:
             await self.send("antiphon.queue", position=place, retry_after_s=0.4)
             await self.server.queue_moves.acquire()

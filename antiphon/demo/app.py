@@ -8,12 +8,12 @@ import gradio as gr
 from fastapi import FastAPI
 
 from antiphon.demo.conversation_routes import conversation_router
+from antiphon.demo.environment import agents_refusal, check_agents_package
 from antiphon.demo.layout import PageOptions
 from antiphon.demo.page_head import PageHead
 from antiphon.demo.style import page_file, theme
 from antiphon.demo.ui import Backend, build_page
 from antiphon.demo.voice_panel import panel_static_files
-from antiphon.errors import ConfigError
 from antiphon.realtime.socket import create_realtime_router
 
 MAX_UPLOAD = "200mb"  # ten minutes of 48 kHz stereo float, and some
@@ -42,7 +42,7 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
     """Build the application.
 
     Raises:
-        ConfigError: If what agents need is asked for and not installed.
+        ConfigError: If agents are to be served and what that needs is not installed.
     """
     page = build_page(backend, options)
     app = FastAPI(title=options.title, openapi_url=None)
@@ -56,26 +56,29 @@ def create_app(backend: Backend, options: PageOptions) -> PageApp:
 
 
 def mount(app: FastAPI, blocks: gr.Blocks, i18n: gr.I18n, clips: Path, *, offers_mcp: bool) -> None:
-    """Put Gradio's page at the root of the application, behind all other routes."""
-    try:
-        gr.mount_gradio_app(
-            app,
-            blocks,
-            path="/",
-            footer_links=["api"],
-            run_history=False,
-            show_error=False,
-            max_file_size=MAX_UPLOAD,
-            ssr_mode=False,
-            enable_monitoring=False,
-            allowed_paths=[str(clips)],
-            pwa=False,
-            i18n=i18n,
-            mcp_server=offers_mcp,
-            theme=theme(),
-            css=page_file("page.css"),
-        )
-    except ImportError as error:
-        raise ConfigError(
-            'agents need more of Gradio: pip install "gradio[mcp]", or leave out --mcp'
-        ) from error
+    """Put Gradio's page at the root of the application, behind all other routes.
+
+    Raises:
+        ConfigError: If agents are to be served and Gradio cannot.
+    """
+    if offers_mcp:
+        check_agents_package()
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        footer_links=["api"],
+        run_history=False,
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        enable_monitoring=False,
+        allowed_paths=[str(clips)],
+        pwa=False,
+        i18n=i18n,
+        mcp_server=offers_mcp,
+        theme=theme(),
+        css=page_file("page.css"),
+    )
+    if offers_mcp and blocks.mcp_server_obj is None:  # Gradio only notes what went wrong
+        raise agents_refusal(blocks.mcp_error or "Gradio gave no reason")

@@ -120,6 +120,9 @@ class Phrases:
     picture: str = "Waveform and mel spectrogram of the last reply"
     save_reply: str = "this reply"
     save_all: str = "whole conversation"
+    save_turns: str = "each turn"
+    person: str = "you"
+    model: str = "model"
     no_ffmpeg: str = (
         "ffmpeg is not installed here: a reply is played when it is complete, not as it is spoken."
     )
@@ -149,6 +152,9 @@ CHINESE_PHRASES = Phrases(
     picture="最近回答的波形与梅尔频谱",
     save_reply="本次回答",
     save_all="整个对话",
+    save_turns="每一轮",
+    person="你",
+    model="模型",
     no_ffmpeg="此处没有安装 ffmpeg：回答说完后才会播放，不能边说边播。",
 )
 

@@ -15,6 +15,7 @@ from antiphon.demo.app import PageApp, create_app
 from antiphon.demo.callbacks import Check
 from antiphon.demo.certificate import self_signed
 from antiphon.demo.environment import check_address, temporary_cache
+from antiphon.demo.kept_folder import find_kept_folder
 from antiphon.demo.layout import PageOptions
 from antiphon.demo.ui import Backend, inside_event_loop
 from antiphon.demo.web_server import Address, running_server
@@ -94,19 +95,21 @@ def running_page(
 
 
 def open_store(config: DemoConfig, hearing: Hearing, folder: Path) -> ConversationStore:
-    """Open the conversations: in a folder that stays where one is named, else below `folder`.
+    """Open the conversations: in a folder that stays where there is one, else below `folder`.
 
     Raises:
         ConfigError: If the folder cannot be made.
     """
-    if config.conversations is None:
+    kept = find_kept_folder(config)
+    if kept is None:
         return ConversationStore(folder / "conversations")
+    _log.info("conversations are kept in %s", kept)
     try:
-        return KeptConversations(Path(config.conversations).resolve(), model=str(hearing.layout))
+        return KeptConversations(kept, model=str(hearing.layout))
     except OSError as error:
         raise ConfigError(
-            f"--conversations {config.conversations}: {error.strerror or error}; "
-            "name a folder that can be written to"
+            f"--conversations {kept}: {error.strerror or error}; "
+            "name a folder that can be written to, or '' to keep nothing"
         ) from error
 
 

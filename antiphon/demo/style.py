@@ -16,6 +16,7 @@ from antiphon.demo.labels import (
     Phrases,
 )
 from antiphon.demo.live_reply import TokenView
+from antiphon.realtime.conversation_store import ConversationItem
 
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "sans-serif")
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
@@ -103,19 +104,30 @@ def timings_html(tokens: TokenView | None, phrases: Phrases) -> str:
 
 
 def downloads_html(conversation: Conversation, phrases: Phrases) -> str:
-    """Write the links to the last reply and to the whole conversation."""
+    """Write the links to the last reply, to the whole conversation and to each of its turns."""
     reply = conversation.last_reply()
     if reply is None:
         return ""
-    base = f"conversation/{conversation.id}"
-    links = [f'<a href="{base}/item/{reply.id}.json" download>json</a>']
-    if reply.clip is not None:
-        links.insert(0, f'<a href="{base}/item/{reply.id}.wav" download="reply.wav">wav</a>')
-    return (
-        f'<div class="downloads"><span>{phrases.save_reply}</span> {" ".join(links)}'
-        f'<span class="apart">{phrases.save_all}</span> '
-        f'<a href="{base}.zip" download>zip</a></div>'
+    turns = "".join(
+        f"<li>{phrases.person if item.role == 'user' else phrases.model} "
+        f"{item_links(conversation.id, item)}</li>"
+        for item in conversation.items
     )
+    return (
+        f'<div class="downloads"><span>{phrases.save_reply}</span> '
+        f"{item_links(conversation.id, reply)}"
+        f'<span class="apart">{phrases.save_all}</span> '
+        f'<a href="conversation/{conversation.id}.zip" download>zip</a></div>'
+        f'<details class="downloads"><summary>{phrases.save_turns}</summary>'
+        f"<ol>{turns}</ol></details>"
+    )
+
+
+def item_links(conversation_id: str, item: ConversationItem) -> str:
+    """Write the links to what an item sounds like, if it was spoken, and to its details."""
+    address = f"conversation/{conversation_id}/item/{html.escape(item.id)}"
+    kinds = ("json",) if item.clip is None else ("wav", "json")
+    return " ".join(f'<a href="{address}.{kind}" download>{kind}</a>' for kind in kinds)
 
 
 def picture_html(conversation: Conversation, phrases: Phrases) -> str:

@@ -165,8 +165,8 @@ class StoredConversation:
             self._note_change()
 
     def clip_path(self, item_id: str) -> Path:
-        """Say where the clip of an item belongs; makes the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Say where the clip of an item belongs; makes the folder, for its owner alone."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self.folder / f"{item_id}.wav"
 
     def clear(self) -> None:
@@ -200,7 +200,7 @@ class ConversationStore:
             raise ConfigError(
                 f"max_conversations {max_conversations} and idle_s {idle_s}; both must be above 0"
             )
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root = self._make_root(root)
         self._max, self._idle_s = max_conversations, idle_s
         self._conversations: dict[str, StoredConversation] = {}

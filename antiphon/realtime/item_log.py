@@ -50,12 +50,11 @@ class ItemLog:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def send_history(self) -> None:
-        """Send what was said before the call."""
+        """Send what was said before the call, also if that is nothing: a client may know more."""
         items = [each.to_json() for each in self._conversation.items]
-        if items:
-            self._outbox.send(
-                message("antiphon.history", conversation_id=self._conversation.id, items=items)
-            )
+        self._outbox.send(
+            message("antiphon.history", conversation_id=self._conversation.id, items=items)
+        )
 
     def add_text(self, item_id: str, text: str) -> None:
         """Add typed words."""

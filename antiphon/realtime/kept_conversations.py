@@ -6,6 +6,8 @@ Each is a folder with its clips and a record; the record is written whenever som
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from antiphon.realtime.conversation_record import RECORD_NAME, ConversationRecord
@@ -28,13 +30,19 @@ class KeptConversations(ConversationStore):
             known here, for their ids would mean something else.
         max_conversations: Most conversations in memory.
         idle_s: Seconds after which an idle one is forgotten, on disk too.
+        max_kept: Most conversations on disk that are not in memory; the newest stay.
     """
 
     def __init__(
-        self, root: Path, model: str, max_conversations: int = 256, idle_s: float = 7200
+        self,
+        root: Path,
+        model: str,
+        max_conversations: int = 256,
+        idle_s: float = 7200,
+        max_kept: int = 1024,
     ) -> None:
         super().__init__(root, max_conversations, idle_s)
-        self._model = model
+        self._model, self._max_kept = model, max_kept
         self.sweep()
 
     def get(self, conversation_id: str) -> StoredConversation | None:
@@ -45,22 +53,28 @@ class KeptConversations(ConversationStore):
         return found
 
     def sweep(self) -> None:
-        """Forget all that were idle too long, also those that are only on disk."""
+        """Forget all that were idle too long, and the oldest of too many that are only on disk."""
         super().sweep()
         limit = time.time() - self._idle_s
-        for record in self.root.glob(f"*/{RECORD_NAME}"):
-            name = record.parent.name
-            is_ours = ID_PATTERN.fullmatch(name) and name not in self._conversations
-            if is_ours and record.stat().st_mtime < limit:
-                shutil.rmtree(record.parent, ignore_errors=True)
+        for number, (changed, folder) in enumerate(sorted(self._put_away(), reverse=True)):
+            if changed < limit or number >= self._max_kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Write what was not written yet; everything stays on disk."""
         for each in tuple(self._conversations.values()):
             self._drop(each)
 
+    def _put_away(self) -> Iterator[tuple[float, Path]]:
+        """Give when each that is only on disk was changed, and its folder."""
+        for record in self.root.glob(f"*/{RECORD_NAME}"):
+            folder = record.parent
+            if ID_PATTERN.fullmatch(folder.name) and folder.name not in self._conversations:
+                with suppress(FileNotFoundError):  # another page that keeps here forgot it
+                    yield record.stat().st_mtime, folder
+
     def _make_root(self, root: Path) -> Path:
-        return root
+        return root  # made by the caller, or by `ConversationStore` for its owner alone
 
     def _begin(self, conversation_id: str) -> StoredConversation:
         conversation = StoredConversation(

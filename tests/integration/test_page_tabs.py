@@ -101,6 +101,11 @@ def test_a_call_and_typed_turns_are_one_conversation(page, url):
     answered = """() => window.antiphonCall.items().filter(
       (item) => item.role === 'assistant' && item.status !== 'in_progress').length >= 2"""
     page.page.wait_for_function(answered)
+    row = page.page.locator("#voice-panel .item.assistant").last
+    for kind, content in (("wav", "audio/wav"), ("json", "application/json")):
+        address = row.get_by_role("link", name=f"({kind})").evaluate("link => link.href")
+        answer = page.page.request.get(address)
+        assert (answer.status, answer.headers["content-type"]) == (200, content)
     show(page, DEVELOPER)
     page.page.locator("#events .event-filter").fill("response.done")
     page.page.locator("#events summary .type", has_text="response.done").first.wait_for()
@@ -109,6 +114,12 @@ def test_a_call_and_typed_turns_are_one_conversation(page, url):
     page.page.wait_for_function(
         "() => document.querySelectorAll('#chat .minimal-audio-player').length >= 3"
     )
+    page.page.click("#downloads summary")
+    for kind in ("wav", "json"):
+        links = page.page.locator("#downloads li a", has_text=kind).all()
+        assert len(links) >= 3
+        addresses = [url + str(link.get_attribute("href")) for link in links]
+        assert all(page.page.request.get(address).ok for address in addresses)
     described, names = archive_of(page, url)
     kinds = [(item["role"], item["kind"]) for item in described["items"][:4]]
     assert kinds[:2] == [("user", "text"), ("assistant", "speech")]
@@ -134,7 +145,7 @@ def test_reload_keeps_and_new_begins(page):
 
 def test_clear_deletes_the_clips(page, url):
     ask(page, "delete this")
-    address = page.page.locator("#downloads a", has_text="wav").get_attribute("href")
+    address = page.page.locator("#downloads a", has_text="wav").first.get_attribute("href")
     assert page.page.request.get(url + address).ok
     page.page.click("#clear")
     page.page.get_by_text("The conversation is empty again.").wait_for()

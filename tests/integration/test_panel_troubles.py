@@ -69,7 +69,7 @@ def test_server_that_comes_back_finds_the_call_again(open_panel, fake):
     begin = time.monotonic()
     panel.wait_for_state("listening")
     assert time.monotonic() - begin < 5.0
-    assert panel.page.locator(".notice[data-code=lost]").count() == 0
+    assert panel.page.locator(".notice:is([data-code=lost], [data-code=forgotten])").count() == 0
     identity = panel.ask("conversationId()")
     assert [query["conversation"] for query in fake.queries] == [identity, identity]
     assert panel.page.locator(".item .text").all_inner_texts() == [
@@ -79,6 +79,46 @@ def test_server_that_comes_back_finds_the_call_again(open_panel, fake):
     answer(fake, panel, seconds=0.4)
     panel.wait_for_state("listening")
     assert panel.problems == []
+
+
+def test_server_that_has_forgotten_what_was_said(open_panel, fake):
+    panel = open_panel()
+    panel.start()
+    answer(fake, panel, seconds=0.4)
+    panel.wait_for_state("listening")
+    items = panel.page.locator(".item")
+    before = items.locator(".text").all_inner_texts()
+    assert len(before) >= 1
+    fake.kill()
+    panel.wait_for_state("reconnecting")
+    assert "kept" not in panel.wait_for_notice("lost")
+    fake.start()
+    assert "forgotten" in panel.wait_for_notice("forgotten")
+    panel.wait_for_state("listening")
+    assert items.locator(".text").all_inner_texts() == before
+    assert panel.page.locator(".item:not(.forgotten)").count() == 0
+    assert panel.page.locator(".item .tools:visible").count() == 0
+    assert "no longer knows" in items.locator(".note").first.inner_text()
+    answer(fake, panel, seconds=0.4)
+    panel.wait_for_state("listening")
+    assert panel.page.locator(".item.forgotten").count() == len(before)
+    assert panel.page.locator(".item:not(.forgotten) .tools:visible").count() >= 1
+    assert panel.problems == []
+
+
+def test_what_is_typed_while_the_server_is_away_is_not_forgotten(open_panel, fake):
+    panel = open_panel()
+    panel.type("hello")
+    panel.wait_for_state("listening")
+    assert panel.page.locator(".notice[data-code=forgotten]").count() == 0
+    assert panel.page.locator(".item.user:not(.forgotten) .text").inner_text() == "hello"
+    fake.kill()
+    panel.wait_for_state("reconnecting")
+    panel.type("are you there")
+    fake.start()
+    panel.wait_for_notice("forgotten")
+    panel.page.locator(".item.user:not(.forgotten)", has_text="are you there").wait_for()
+    assert panel.page.locator(".item.user.forgotten .text").all_inner_texts() == ["hello"]
 
 
 def test_server_that_is_not_there_yet(open_panel, fake):
@@ -169,6 +209,26 @@ def test_reload_keeps_the_conversation(open_panel, fake):
     panel.page.click("#renew")
     panel.wait_until("antiphonCall.items().length === 0")
     assert panel.ask("conversationId()") != identity
+
+
+def test_each_turn_can_be_downloaded(open_panel, fake):
+    panel = open_panel()
+    typed = {**HISTORY[0], "id": "item_c", "kind": "text", "has_clip": False}
+    fake.plan.history = [*HISTORY, typed]
+    panel.start()
+    panel.page.wait_for_selector("[data-item=item_c]")
+    base = f"/conversation/{panel.ask('conversationId()')}/item/"
+    for item_id, kinds in (("item_a", ["wav", "json"]), ("item_c", ["json"])):
+        links = panel.page.locator(f"[data-item={item_id}] .tools a:visible")
+        assert links.all_inner_texts() == kinds
+        for link, kind in zip(links.all(), kinds, strict=True):
+            assert link.evaluate("link => link.href").endswith(f"{base}{item_id}.{kind}")
+            assert link.get_attribute("download") == f"{item_id}.{kind}"
+    answer(fake, panel, seconds=3.0)  # nothing is offered before it is there
+    row = panel.page.locator(".item").last
+    assert row.locator(".tools:visible").count() == 0
+    panel.wait_for_state("listening")
+    assert row.locator(".tools a:visible").all_inner_texts() == ["wav", "json"]
 
 
 def test_chinese(open_panel, fake):

@@ -221,7 +221,8 @@ export class Call extends Emitter {
     if (!words) return;
     if (!this.isWanted) this.start({ withMicrophone: false });
     const id = `item_${newId().slice(0, 24)}`;
-    this.conversation.put(id, { role: 'user', kind: 'text', text: words, status: 'completed' });
+    const typed = { role: 'user', kind: 'text', text: words, status: 'completed' };
+    this.conversation.put(id, { ...typed, is_unsent: true });
     const content = [{ type: 'input_text', text: words }];
     const item = { id, type: 'message', role: 'user', content };
     this.outbox.push({ type: 'conversation.item.create', item });

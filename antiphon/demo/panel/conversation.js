@@ -34,6 +34,13 @@ export class Conversation extends Emitter {
     for (const item of items) this.put(item.id, { ...before.get(item.id), ...fromServer(item) });
   }
 
+  /** Mark what the server no longer knows, all but what it has not had yet; gives how much. */
+  forget() {
+    const known = [...this.items.values()].filter((item) => !item.is_unsent && !item.is_forgotten);
+    for (const { id } of known) this.put(id, { is_forgotten: true, has_clip: false });
+    return known.length;
+  }
+
   put(id, changes) {
     const isNew = !this.items.has(id);
     const item = Object.assign(this.items.get(id) || blank(id), changes);
@@ -70,6 +77,7 @@ export class Conversation extends Emitter {
     const before = this.items.get(id);
     this.put(id, {
       role,
+      is_unsent: false,
       kind: before ? before.kind : kind,
       text: text || (before ? before.text : ''),
       status: status === 'incomplete' ? 'cut' : status || 'completed',
@@ -90,6 +98,8 @@ function blank(id) {
     status: 'in_progress',
     has_clip: false,
     is_live: true, // seen as it came, not read from the history
+    is_unsent: false, // typed here, and the server has not said that it has it
+    is_forgotten: false, // the server has it no longer
     details: {},
   };
 }

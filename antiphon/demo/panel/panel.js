@@ -51,9 +51,9 @@ class Panel {
 
   makeParts() {
     const { root, language, settings, call } = this;
-    const clipUrl = (id) => this.conversationUrl(`/item/${encodeURIComponent(id)}.wav`);
+    const itemUrl = (id, kind) => this.conversationUrl(`/item/${encodeURIComponent(id)}.${kind}`);
     this.notices = new Notices(root, language, (action) => this.act(action));
-    this.transcript = new TranscriptView(root, language, call.conversation, clipUrl);
+    this.transcript = new TranscriptView(root, language, call.conversation, itemUrl);
     this.latency = new LatencyView(root, language);
     this.orb = new Orb(root, call);
     this.devices = new Devices(root, language, settings);

@@ -63,7 +63,9 @@ export class SocketEvents {
   }
 
   'antiphon.history'({ conversation_id, items }) {
-    this.call.conversation.restore(items, conversation_id);
+    const { conversation } = this.call;
+    if (items.length > 0) conversation.restore(items, conversation_id);
+    else if (conversation.forget() > 0) this.call.emit('problem', { code: 'forgotten' });
   }
 
   'antiphon.item'({ item }) {

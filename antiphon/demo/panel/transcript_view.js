@@ -3,13 +3,13 @@
 const NEAR_END_PX = 60;
 
 export class TranscriptView {
-  constructor(root, language, conversation, clipUrl) {
+  constructor(root, language, conversation, itemUrl) {
     this.place = root.getElementById('transcript');
     this.empty = root.getElementById('empty');
     this.player = root.getElementById('replay');
     this.language = language;
     this.conversation = conversation;
-    this.clipUrl = clipUrl;
+    this.itemUrl = itemUrl;
     this.rows = new Map(); // id -> elements of its row
     this.playing = null; // id of the item that is replayed
     this.player.addEventListener('ended', () => this.onReplayEnd());
@@ -39,11 +39,13 @@ export class TranscriptView {
     const { place } = this;
     const isNearEnd = place.scrollHeight - place.scrollTop - place.clientHeight < NEAR_END_PX;
     const row = this.rows.get(item.id) || this.add(item);
-    row.element.className = `item ${item.role} ${item.status}`;
+    const ending = item.is_forgotten ? 'forgotten' : item.status;
+    row.element.className = `item ${item.role} ${ending}`;
     row.who.textContent = this.language.say(item.role === 'user' ? 'you' : 'model');
     this.drawText(row, item);
     row.note.textContent = this.note(item);
-    row.tools.hidden = !item.has_clip;
+    row.play.hidden = row.wav.hidden = !item.has_clip;
+    row.tools.hidden = item.status === 'in_progress' || item.is_unsent || item.is_forgotten;
     this.light(item);
     if (isNearEnd) place.scrollTop = place.scrollHeight;
   }
@@ -70,18 +72,19 @@ export class TranscriptView {
     row.play.className = 'tool';
     row.play.textContent = '▶';
     row.play.addEventListener('click', () => this.replay(id));
-    const link = document.createElement('a');
-    link.className = 'tool';
-    link.textContent = '↓';
-    link.href = this.clipUrl(id);
-    link.download = `${id}.wav`;
-    row.link = link;
-    row.tools.append(row.play, link);
+    for (const kind of ['wav', 'json']) {
+      row[kind] = document.createElement('a');
+      row[kind].className = 'tool file';
+      row[kind].textContent = kind;
+      row[kind].href = this.itemUrl(id, kind);
+      row[kind].download = `${id}.${kind}`;
+    }
+    row.tools.append(row.play, row.wav, row.json);
     this.label(row);
   }
 
-  label({ play, link }) {
-    for (const [element, key] of [[play, 'replay'], [link, 'download']]) {
+  label({ play, wav, json }) {
+    for (const [element, key] of [[play, 'replay'], [wav, 'save_wav'], [json, 'save_json']]) {
       element.setAttribute('aria-label', this.language.say(key));
       element.title = this.language.say(key);
     }
@@ -109,6 +112,7 @@ export class TranscriptView {
   }
 
   note(item) {
+    if (item.is_forgotten) return this.language.say('forgotten');
     if (item.status === 'failed') return this.language.say('failed');
     if (item.status !== 'cut' && item.status !== 'cancelled') return '';
     if (item.heard_ms === null || item.heard_ms === undefined) return this.language.say('cut');
@@ -132,7 +136,7 @@ export class TranscriptView {
     this.onReplayEnd();
     if (isSame) return;
     this.playing = id;
-    this.player.src = this.clipUrl(id);
+    this.player.src = this.itemUrl(id, 'wav');
     this.mark(id, '■', 'replay_stop');
     this.player.play().catch(() => this.onReplayEnd());
   }

@@ -280,6 +280,8 @@ def test_flags_of_the_page_reach_the_page_alone() -> None:
     _, page = plan(build_parser().parse_args(["--ssl-certfile", "c", "--ssl-keyfile", "k"]))
     assert page.command[-4:] == ("--ssl-certfile", "c", "--ssl-keyfile", "k")
     assert page.url.startswith("https://")
+    _, page = plan(build_parser().parse_args(["--conversations", ""]))
+    assert page.command[-2:] == ("--conversations", "")
 
 
 def test_a_page_with_a_certificate_of_its_own_is_seen_to_be_ready(tmp_path: Path) -> None:

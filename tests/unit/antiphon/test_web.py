@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import contextmanager
+from importlib import metadata
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_wrong_use_is_one_line(capsys, flags, words):
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("web_demo: ")
     assert words in line
+
+
+def test_agents_without_their_package_are_refused_before_anything_is_loaded(capsys, monkeypatch):
+    def find(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", find)
+    monkeypatch.setattr(web, "run", lambda config: pytest.fail("the models are loaded"))
+    assert web.main(["--mcp", "--port", "0"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--mcp needs the package mcp" in line
 
 
 def test_unknown_flag_names_it(capsys):

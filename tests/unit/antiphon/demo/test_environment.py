@@ -1,12 +1,13 @@
-"""A taken port is refused in words; the cache folder goes away."""
+"""A taken port and a missing package are refused in words; the cache folder goes away."""
 
 import os
 import socket
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from antiphon.demo.environment import check_address, temporary_cache
+from antiphon.demo.environment import check_address, check_agents_package, temporary_cache
 from antiphon.errors import ConfigError
 
 
@@ -39,3 +40,23 @@ def test_environment_is_restored(monkeypatch):
     assert not Path(folder).exists()
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
     assert "GRADIO_ANALYTICS_ENABLED" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [(None, "not installed"), ("1.20.0", "1.20.0"), ("2.0.1", "2.0.1")]
+)
+def test_a_package_that_gradio_cannot_use_is_refused_in_words(monkeypatch, version, words):
+    def find(name: str) -> str:
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(metadata, "version", find)
+    with pytest.raises(ConfigError, match=words) as refusal:
+        check_agents_package()
+    assert "pip install" in str(refusal.value)
+
+
+def test_a_package_that_gradio_can_use_is_taken(monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda _: "1.21.0")
+    check_agents_package()

@@ -57,6 +57,24 @@ def test_links_lead_to_the_last_reply(conversation):
     assert f"{item.id}.png?theme=dark" in picture_html(conversation, Phrases())
 
 
+def test_links_lead_to_each_turn(conversation):
+    sound = np.ones(800, np.float32)
+    conversation.add_text("typed <b>words</b>")
+    first = conversation.add_reply("first", sound, 8000, "completed", {})
+    conversation.add_speech(sound, 8000)
+    conversation.add_reply("second", None, 0, "failed", {})
+    shown = downloads_html(conversation, Phrases())
+    typed, _, spoken, failed = conversation.items
+    for item in (first, spoken):
+        assert f"item/{item.id}.wav" in shown
+    for item in (typed, failed):
+        assert f"item/{item.id}.wav" not in shown
+    assert all(f"item/{item.id}.json" in shown for item in conversation.items)
+    assert shown.count("<li>you ") == shown.count("<li>model ") == 2
+    assert shown.count("<li>") == 4
+    assert "每一轮" in downloads_html(conversation, CHINESE_PHRASES)
+
+
 def test_the_page_brings_all_it_needs():
     for name in FILES:
         text = page_file(name)

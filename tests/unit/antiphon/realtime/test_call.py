@@ -58,7 +58,7 @@ async def test_events_of_a_spoken_turn_come_in_order(tmp_path: Path) -> None:
         async with call(parts) as driver:
             done = await hear_reply(driver)
             kinds = driver.kinds("antiphon.state", "antiphon.item")
-    before = ["session.created", "input_audio_buffer.speech_started"]
+    before = ["session.created", "antiphon.history", "input_audio_buffer.speech_started"]
     before += ["input_audio_buffer.speech_stopped", "input_audio_buffer.committed"]
     before += ["conversation.item.added", "conversation.item.done", "response.created"]
     assert kinds[: len(before)] == before
@@ -103,6 +103,7 @@ async def test_items_clips_and_history_are_kept(tmp_path: Path) -> None:
             await hear_reply(driver)
             await driver.wait_for("conversation.item.input_audio_transcription.completed")
             conversation = driver.stored.id
+        assert (await driver.wait_for("antiphon.history"))["items"] == []  # new, and said to be
         user, reply = driver.stored.items
         assert (user.role, user.kind, reply.role, reply.text) == (
             *("user", "speech"),

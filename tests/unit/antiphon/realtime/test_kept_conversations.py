@@ -76,6 +76,23 @@ def test_idle_ones_go_from_the_disk_too(tmp_path: Path) -> None:
     assert not (tmp_path / ID).exists()
 
 
+def test_too_many_on_disk_lose_the_oldest(tmp_path: Path) -> None:
+    store = KeptConversations(tmp_path, "a")
+    names = [f"{n:032x}" for n in range(4)]
+    for age, name in enumerate(names):
+        store.open(name).put(ConversationItem("item_a", "user", "text", "words"))
+        when = time.time() - age
+        os.utime(tmp_path / name / RECORD_NAME, (when, when))
+    KeptConversations(tmp_path, "a", max_kept=2)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == names[:2]
+
+
+def test_others_of_the_machine_cannot_read_it(tmp_path: Path) -> None:
+    speak(KeptConversations(tmp_path / "kept", "a"))
+    for folder in (tmp_path / "kept", tmp_path / "kept" / ID):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_full_memory_only_puts_away(tmp_path: Path) -> None:
     store = KeptConversations(tmp_path, "a", max_conversations=1)
     items = speak(store)
