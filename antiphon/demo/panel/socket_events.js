@@ -1,6 +1,6 @@
 // What each event of the server means for a call.
 
-const HARMLESS = new Set(['response_cancel_not_active', 'conversation_item_not_found']);
+const HARMLESS = new Set(['response_cancel_not_active', 'item_not_found']);
 const NOTHING_SAID = new Set(['input_audio_buffer_commit_empty', 'nothing_to_answer']);
 
 export class SocketEvents {
