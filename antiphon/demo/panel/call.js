@@ -38,6 +38,8 @@ export class Call extends Emitter {
   reset() {
     this.isWanted = false; // between start and hanging up
     this.isReady = false; // the server has opened the session
+    this.hasStood = false; // it had done so once
+    this.isFull = false; // it had no place for this call
     this.hasFailed = false;
     this.serverView = 'listening';
     this.queue = null;
@@ -350,7 +352,7 @@ export class Call extends Emitter {
 
   work() {
     if (!this.isWanted) return this.hasFailed ? 'error' : 'idle';
-    if (!this.isReady) return this.socket.hasOpened ? 'reconnecting' : 'connecting';
+    if (!this.isReady) return this.workUnready();
     if (this.queue) return 'queued';
     if (this.isTalking && this.isPushToTalk) return 'hearing';
     if (this.isInterrupted) return 'interrupted';
@@ -358,5 +360,10 @@ export class Call extends Emitter {
     if (this.serverView === 'hearing') return 'hearing';
     if (this.replies.isActive || this.serverView === 'thinking') return 'thinking';
     return this.isMicrophoneLost ? 'deaf' : 'listening';
+  }
+
+  workUnready() {
+    if (this.isFull) return 'full';
+    return this.hasStood ? 'reconnecting' : 'connecting';
   }
 }
