@@ -103,3 +103,54 @@ def test_what_was_half_said_when_the_microphone_went_is_answered(panel, fake):
     panel.wait_for_state("speaking")
     panel.wait_for_state("deaf")
     assert len(fake.of_type("session.update")) == 1
+
+
+def test_microphone_is_asked_for_without_echo_noise_and_changes_of_loudness(panel):
+    panel.start()
+    (wanted,) = panel.page.evaluate("() => asked")
+    assert wanted == {
+        **{"echoCancellation": True, "noiseSuppression": True, "autoGainControl": True},
+        "channelCount": 1,
+    }
+    # what Chromium says of a track it made up: that it does the same
+    got = panel.page.evaluate("() => tracks[0].getSettings()")
+    assert got["echoCancellation"] is True
+    assert got["noiseSuppression"] is True
+    assert got["autoGainControl"] is True
+
+
+def test_chosen_microphone_is_opened(panel, fake):
+    panel.start()
+    panel.page.locator("#settings summary").click()
+    panel.wait_until("antiphonCall.stats().framesSent > 0")
+    options = panel.page.locator("#microphone option")
+    assert options.count() >= 3  # the system's choice and Chromium's made-up devices
+    chosen = options.nth(2).get_attribute("value")
+    panel.page.select_option("#microphone", chosen)
+    panel.wait_until("tracks.length === 2")
+    assert panel.page.evaluate("() => asked[1].deviceId") == {"exact": chosen}
+    assert panel.page.evaluate("() => tracks[1].getSettings().deviceId") == chosen
+    assert_is_heard(panel)
+    states = panel.page.evaluate("() => tracks.map((track) => track.readyState)")
+    assert states == ["ended", "live"]
+    panel.page.click("#call")
+    panel.wait_for_state("idle")
+    panel.page.evaluate("() => passedStates.splice(0)")
+    panel.page.reload()  # the choice is kept
+    panel.page.evaluate(WATCH)
+    panel.start()
+    assert panel.page.evaluate("() => asked[0].deviceId") == {"exact": chosen}
+
+
+def test_hint_of_headphones(panel, fake):
+    panel.start()
+    assert "Headphones" in panel.wait_for_notice("headphones")
+    assert panel.page.locator("#advice .notice[data-code=headphones]").count() == 1
+    panel.page.click("[data-action=half_duplex]")
+    panel.wait_until("antiphonCall.settings().half_duplex === true")
+    panel.wait_until("antiphonCall.events.counts()['session.updated'] === 2")
+    assert fake.of_type("session.update")[-1]["session"]["antiphon"]["half_duplex"] is True
+    panel.page.click("#call")
+    panel.wait_for_state("idle")
+    panel.start()  # said once is enough
+    assert panel.page.locator(".notice[data-code=headphones]").count() == 0
