@@ -30,6 +30,11 @@ def test_server_that_is_full(open_panel, fake):
     assert panel.page.locator(".notice[data-code=server_error]").count() == 0  # said already
     panel.page.evaluate("() => antiphonCall.configure({page_language: 'zh'})")
     assert panel.page.inner_text("#state") == "服务器已满"
+    panel.page.click("#call")  # nobody tries again after hanging up, and nothing says so
+    panel.wait_for_state("idle")
+    panel.page.wait_for_selector(".notice[data-code=full]", state="detached")
+    panel.page.click("#call")
+    panel.wait_for_state("full")
     panel.page.evaluate("() => antiphonCall.configure({page_language: 'en'})")
     fake.plan.refuse = 0
     panel.wait_for_state("listening")  # by itself, after a few seconds

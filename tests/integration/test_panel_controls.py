@@ -29,6 +29,12 @@ WAKE_LOCKS = """
 SAYS_SLOW = """
 () => Boolean(document.querySelector('.antiphon-call').shadowRoot.querySelector('[data-code=slow]'))
 """
+LOUD = """
+(name) => {
+  const orb = document.querySelector('.antiphon-call').shadowRoot.getElementById('orb');
+  return Number(orb.style.getPropertyValue(`--loud-${name}`)) > 0.3;
+}
+"""
 
 
 def wav(seconds: float) -> bytes:
@@ -110,6 +116,20 @@ def test_state_is_read_aloud(open_panel, fake):
     handle = state.element_handle()
     panel.start()
     assert handle.inner_text() == "Listening"  # the same element: a new one would not be read
+
+
+def test_rings_show_who_is_loud(open_panel, fake):
+    panel = open_panel()
+    panel.start()
+    panel.page.wait_for_function(LOUD, arg="person")  # the made-up microphone speaks
+    panel.page.keyboard.press("m")
+    panel.page.wait_for_function(f"(name) => !({LOUD})(name)", arg="person")
+    answer(fake, panel, seconds=4.0)
+    panel.page.wait_for_function(LOUD, arg="model")
+    panel.page.keyboard.press("Escape")
+    panel.page.wait_for_function(f"(name) => !({LOUD})(name)", arg="model")
+    panel.page.click("#call")
+    panel.wait_for_state("idle")
 
 
 def test_hidden_tab_goes_on_with_the_call(open_panel, fake):

@@ -95,6 +95,21 @@ def test_microphone_that_is_plugged_in_again_is_taken_up(panel, fake):
     assert len(panel.page.evaluate("() => asked")) == 2
 
 
+def test_nothing_is_opened_after_a_call_that_lost_its_microphone(panel):
+    panel.start()
+    panel.page.evaluate(PULL_OUT)
+    panel.wait_for_notice("microphone_lost")
+    panel.page.click("#call")
+    panel.wait_for_state("idle")
+    panel.page.wait_for_selector(".notice[data-code=microphone_lost]", state="detached")
+    panel.page.locator("#settings summary").click()
+    other = panel.page.locator("#microphone option").nth(1).get_attribute("value")
+    panel.page.select_option("#microphone", other)
+    panel.page.evaluate(PLUG_IN)
+    panel.page.wait_for_timeout(200)
+    assert len(panel.page.evaluate("() => asked")) == 1
+
+
 def test_what_was_half_said_when_the_microphone_went_is_answered(panel, fake):
     fake.plan.hears = True
     panel.start()

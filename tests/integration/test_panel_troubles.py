@@ -91,7 +91,7 @@ def test_queue_failed_reply_and_error(open_panel, fake):
     assert panel.state() == "listening"
 
 
-def test_no_microphone_and_one_that_is_pulled_out(open_panel, fake):
+def test_no_microphone_until_one_is_there(open_panel, fake):
     panel = open_panel()
     panel.page.evaluate(
         "() => { const media = navigator.mediaDevices; window.real = media.getUserMedia;"

@@ -15,6 +15,7 @@ const INTERRUPTED_MS = 1200; // how long the word stays
 const UPDATE_DELAY_MS = 150; // sliders send their last value only
 const TAP_MS = 150; // a shorter press of the talk button says nothing
 const REPORT_EVERY = 4; // progress reports, about 200 ms
+const OF_A_CALL = ['lost', 'unreachable', 'full', 'microphone_lost']; // problems that end with it
 const FRAME_MS = 20; // as in capture_worklet.js
 const LAST_SILENCE_MS = 500; // beyond what ends a turn, when the microphone is gone
 
@@ -93,7 +94,7 @@ export class Call extends Emitter {
 
   /** Let the person speak in a call that was opened for typing, or has lost its microphone. */
   async addMicrophone() {
-    if (this.isAddingMicrophone) return;
+    if (!this.isWanted || this.isAddingMicrophone) return;
     this.isAddingMicrophone = true;
     try {
       await this.microphone.open(this.settings.get('microphone'));
@@ -156,6 +157,7 @@ export class Call extends Emitter {
     this.isReady = false;
     this.socket.close();
     if (!keepsLock) this.presence.end();
+    for (const code of OF_A_CALL) this.emit('solved', code);
     await Promise.all([this.microphone.close(), this.player.close()]);
     this.refresh();
   }
