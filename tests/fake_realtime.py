@@ -74,6 +74,7 @@ class Plan:
     refuse: int = 0  # close code for every new call
     queue: tuple[int | None, ...] = ()  # places told before the call opens: see `move_queue`
     think_s: float = 0.15
+    is_deaf: bool = False  # answer no event, as a server that hangs
     history: list[dict[str, object]] = field(default_factory=list)
 
 
@@ -115,10 +116,12 @@ class FakeCall:
             if message.get("bytes") is not None:
                 await self.on_sound(message["bytes"])
             else:
-                await self.on_event(json.loads(message["text"]))
+                event = json.loads(message["text"])
+                self.server.received.append(event)
+                if not self.server.plan.is_deaf:
+                    await self.on_event(event)
 
     async def on_event(self, event: dict) -> None:
-        self.server.received.append(event)
         match event["type"]:
             case "antiphon.ping":
                 await self.send("antiphon.pong", t=event["t"], server_t=time.time())
@@ -290,6 +293,9 @@ class FakeRealtime:
     async def serve(self, websocket: WebSocket) -> None:
         await websocket.accept()
         if self.plan.refuse:
+            code = "server_full" if self.plan.refuse == 1013 else "refused"
+            problem = {"code": code, "message": "not today"}
+            await websocket.send_json({"type": "error", "event_id": "event_s0", "error": problem})
             await websocket.close(self.plan.refuse, "not today")
             return
         self.queries.append(dict(websocket.query_params))

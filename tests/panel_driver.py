@@ -18,7 +18,11 @@ STRANGE_HOST = "antiphon.test"  # leads to this machine, but is neither localhos
 # Every state that the call was in, so that one that passes quickly is not missed.
 STATES = """
 window.passedStates = [];
-addEventListener('antiphon:state', ({ detail }) => passedStates.push(detail.state));
+window.everyState = [];
+addEventListener('antiphon:state', ({ detail }) => {
+  passedStates.push(detail.state);
+  everyState.push(detail.state);
+});
 """
 # Takes what has passed up to one of the states; the one that holds now counts too.
 PASS_STATE = """

@@ -6,33 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.fake_realtime import RATE, FakeRealtime, running_fake
-from tests.page_driver import find_chromium, make_question, open_browser
+from tests.fake_realtime import RATE, FakeRealtime
 from tests.panel_driver import PanelDriver, Tapped
 
 FADE = RATE * 8 // 1000
 # Counts elements inside the panel's shadow tree.
 WORDS = "((s) => document.querySelector('.antiphon-call').shadowRoot.querySelectorAll(s).length)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[object]:
-    find_chromium()
-    microphone = make_question(tmp_path_factory.mktemp("mic"), "What is three plus four?")
-    with open_browser(microphone) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[FakeRealtime, str]]:
-    with running_fake() as (server, address):
-        yield server, address
-
-
-@pytest.fixture
-def fake(served) -> FakeRealtime:
-    served[0].reset()
-    return served[0]
 
 
 @pytest.fixture
@@ -146,6 +125,31 @@ def test_stop_with_escape_and_when_nothing_sounds(panel, fake):
     panel.wait_until("antiphonCall.events.counts()['conversation.item.truncated'] === 1")
     assert len(fake.of_type("response.cancel")) == 1
     assert panel.tapped().sounding.size < 2 * RATE
+
+
+def test_escape_stops_the_answer_to_what_was_typed(panel, fake):
+    fake.plan_reply(seconds=8.0, pace=2.0)
+    panel.type("hello")
+    panel.wait_for_state("speaking")
+    assert panel.page.inner_text("#hint") == "Press Esc to stop."
+    panel.page.keyboard.type("and m")  # the cursor is still in the text field
+    panel.page.keyboard.press("Escape")
+    panel.wait_for_state("interrupted")
+    panel.wait_for_state("listening")
+    assert len(fake.of_type("response.cancel")) == 1
+    assert panel.page.input_value("#words") == "and m"
+
+
+def test_escape_that_ends_the_writing_of_a_word_stops_nothing(panel, fake):
+    panel.start()
+    answer(fake, panel, seconds=1.5, pace=2.0)
+    panel.page.locator("#words").focus()
+    panel.page.evaluate(
+        "() => document.activeElement.shadowRoot.activeElement.dispatchEvent(new KeyboardEvent("
+        "'keydown', { key: 'Escape', isComposing: true, bubbles: true, composed: true }))"
+    )
+    panel.wait_for_state("listening")
+    assert fake.of_type("response.cancel") == []
 
 
 def test_buffer_grows_when_it_ran_dry(panel, fake):

@@ -15,6 +15,9 @@ const INTERRUPTED_MS = 1200; // how long the word stays
 const UPDATE_DELAY_MS = 150; // sliders send their last value only
 const TAP_MS = 150; // a shorter press of the talk button says nothing
 const REPORT_EVERY = 4; // progress reports, about 200 ms
+const OF_A_CALL = ['lost', 'unreachable', 'full', 'microphone_lost']; // problems that end with it
+const FRAME_MS = 20; // as in capture_worklet.js
+const LAST_SILENCE_MS = 500; // beyond what ends a turn, when the microphone is gone
 
 export class Call extends Emitter {
   constructor({ settings, socketUrl, workletUrl }) {
@@ -36,11 +39,14 @@ export class Call extends Emitter {
   reset() {
     this.isWanted = false; // between start and hanging up
     this.isReady = false; // the server has opened the session
+    this.hasStood = false; // it had done so once
+    this.isFull = false; // it had no place for this call
     this.hasFailed = false;
     this.serverView = 'listening';
     this.queue = null;
     this.isInterrupted = false;
     this.isTalking = false; // the talk button is held
+    this.isMicrophoneLost = false; // went away in the call; the next one is taken up
     this.outbox = [];
     this.isReplyWanted = false; // as soon as the one under way is over
     this.framesSent = 0;
@@ -49,13 +55,16 @@ export class Call extends Emitter {
   listenToParts() {
     const { player, microphone, socket, settings } = this;
     microphone.on('frame', (pcm) => this.sendFrame(pcm));
-    microphone.on('lost', () => this.emit('problem', { code: 'microphone_lost' }));
+    microphone.on('lost', ({ rate }) => this.onMicrophoneLost(rate));
     player.on('started', () => this.refresh());
     player.on('running', (isRunning) => this.onPlayerRunning(isRunning));
     player.on('progress', (progress) => this.onProgress(progress));
     player.on('done', (result) => this.onPlayed(result));
     socket.on('sent', (event) => this.log.add('out', event));
     settings.on('changed', (names) => this.onSettings(names));
+    if (navigator.mediaDevices) {
+      navigator.mediaDevices.addEventListener('devicechange', () => this.onDevices());
+    }
     this.presence.on('stolen', () => this.fail('other_tab', { keepsLock: true }));
   }
 
@@ -83,15 +92,42 @@ export class Call extends Emitter {
     if (!(await sound)) this.emit('problem', { code: 'autoplay' });
   }
 
-  /** Let the person speak in a call that was opened for typing. */
+  /** Let the person speak in a call that was opened for typing, or has lost its microphone. */
   async addMicrophone() {
+    if (!this.isWanted || this.isAddingMicrophone) return;
+    this.isAddingMicrophone = true;
     try {
       await this.microphone.open(this.settings.get('microphone'));
     } catch (error) {
       return this.emit('problem', { code: `microphone_${error.reason || 'failed'}` });
+    } finally {
+      this.isAddingMicrophone = false;
     }
-    if (this.isReady) this.sendSettings();
+    if (!this.isWanted) return this.microphone.close(); // hung up while the browser asked
+    this.isMicrophoneLost = false;
+    if (this.isReady) this.sendSettings(); // this one's rate may be another
     this.emit('started', { label: this.microphone.label });
+    this.refresh();
+  }
+
+  /** Go on without a microphone; what was half said ends with silence, so that it is answered. */
+  onMicrophoneLost(rate) {
+    if (!this.isWanted) return;
+    this.isMicrophoneLost = true;
+    if (this.isReady && !this.isPushToTalk) {
+      const n_frames = (this.settings.get('silence_ms') + LAST_SILENCE_MS) / FRAME_MS;
+      const silence = new Int16Array(Math.round((rate * FRAME_MS) / 1000)).buffer;
+      for (let n = 0; n < n_frames; n += 1) this.socket.sendSound(silence);
+    }
+    this.emit('problem', { code: 'microphone_lost' });
+    this.refresh();
+  }
+
+  /** Devices came or went: take up a microphone that was plugged in, if one is missing. */
+  async onDevices() {
+    if (!this.isWanted || !this.isMicrophoneLost) return;
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    if (devices.some(({ kind }) => kind === 'audioinput')) await this.addMicrophone();
   }
 
   get hasMicrophone() {
@@ -121,6 +157,7 @@ export class Call extends Emitter {
     this.isReady = false;
     this.socket.close();
     if (!keepsLock) this.presence.end();
+    for (const code of OF_A_CALL) this.emit('solved', code);
     await Promise.all([this.microphone.close(), this.player.close()]);
     this.refresh();
   }
@@ -172,7 +209,7 @@ export class Call extends Emitter {
   }
 
   press() {
-    if (!this.isReady || this.isTalking) return;
+    if (!this.isReady || this.isTalking || !this.hasMicrophone) return;
     this.isTalking = true;
     this.pressedAt = performance.now();
     if (this.isPushToTalk) {
@@ -262,7 +299,8 @@ export class Call extends Emitter {
   async onSettings(names) {
     if (names.includes('speed')) this.player.setSpeed(this.settings.get('speed'));
     if (names.includes('speaker')) await this.player.setSink(this.settings.get('speaker'));
-    if (names.includes('microphone') && this.hasMicrophone) await this.changeMicrophone();
+    if (names.includes('microphone') && this.isMicrophoneLost) await this.addMicrophone();
+    else if (names.includes('microphone') && this.hasMicrophone) await this.changeMicrophone();
     clearTimeout(this.updateTimer);
     this.updateTimer = setTimeout(() => this.isReady && this.sendSettings(), UPDATE_DELAY_MS);
     this.refresh();
@@ -271,7 +309,6 @@ export class Call extends Emitter {
   async changeMicrophone() {
     try {
       await this.microphone.open(this.settings.get('microphone'));
-      this.emit('solved', 'microphone_lost');
     } catch (error) {
       this.emit('problem', { code: `microphone_${error.reason || 'failed'}` });
     }
@@ -318,13 +355,18 @@ export class Call extends Emitter {
 
   work() {
     if (!this.isWanted) return this.hasFailed ? 'error' : 'idle';
-    if (!this.isReady) return this.socket.hasOpened ? 'reconnecting' : 'connecting';
+    if (!this.isReady) return this.workUnready();
     if (this.queue) return 'queued';
     if (this.isTalking && this.isPushToTalk) return 'hearing';
     if (this.isInterrupted) return 'interrupted';
     if (this.player.isSounding) return 'speaking';
     if (this.serverView === 'hearing') return 'hearing';
     if (this.replies.isActive || this.serverView === 'thinking') return 'thinking';
-    return 'listening';
+    return this.isMicrophoneLost ? 'deaf' : 'listening';
+  }
+
+  workUnready() {
+    if (this.isFull) return 'full';
+    return this.hasStood ? 'reconnecting' : 'connecting';
   }
 }

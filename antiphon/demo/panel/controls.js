@@ -1,6 +1,6 @@
 // Buttons, switches and the state line: what they say, and what they tell the call.
 
-const LIVE = new Set(['listening', 'hearing', 'thinking', 'speaking', 'interrupted']);
+const LIVE = new Set(['listening', 'hearing', 'thinking', 'speaking', 'interrupted', 'deaf']);
 
 export class Controls {
   constructor(root, language, call) {
@@ -40,7 +40,7 @@ export class Controls {
 
   /** Whether the call was opened for typing, without a microphone. */
   get isTyped() {
-    return this.call.isReady && !this.call.hasMicrophone;
+    return this.call.isReady && !this.call.hasMicrophone && !this.call.isMicrophoneLost;
   }
 
   wireTalk() {

@@ -1,4 +1,4 @@
-// The keys of the call: M, Esc and the space bar, unless somebody is typing.
+// The keys of the call: Esc always, M and the space bar unless somebody is typing.
 
 const TYPING = 'input:not([type=radio]):not([type=checkbox]):not([type=range]), textarea, select, [contenteditable=""], [contenteditable=true]';
 const PRESSABLE = 'button:not(#talk), a, summary, input:not([type=radio]:checked), [role=button], [role=tab]';
@@ -16,7 +16,8 @@ export class Keyboard {
   onDown(event) {
     if (event.ctrlKey || event.altKey || event.metaKey || !this.call.isWanted || !this.isShown()) return;
     const target = event.composedPath()[0];
-    if (target instanceof Element && target.matches(TYPING)) return;
+    const isTyping = target instanceof Element && target.matches(TYPING);
+    if (event.isComposing || (isTyping && event.key !== 'Escape')) return; // composing: the input method's own
     if (event.key === 'Escape') this.call.stop();
     else if (event.key.toLowerCase() === 'm' && !event.repeat) this.toggleMute();
     else if (event.code === 'Space') this.hold(event, target);

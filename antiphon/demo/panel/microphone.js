@@ -50,7 +50,7 @@ export class Microphone extends Emitter {
     const stream = await ask(deviceId);
     await this.close();
     this.stream = stream;
-    stream.getAudioTracks()[0].onended = () => this.emit('lost');
+    stream.getAudioTracks()[0].onended = () => this.onEnded(stream);
     this.context = new AudioContext({ latencyHint: 'interactive' });
     await this.context.audioWorklet.addModule(this.workletUrl);
     this.node = new AudioWorkletNode(this.context, 'antiphon-microphone', { numberOfOutputs: 0 });
@@ -58,6 +58,14 @@ export class Microphone extends Emitter {
     this.context.createMediaStreamSource(stream).connect(this.node);
     this.mute(this.isMuted);
     this.context.resume().catch(() => {});
+  }
+
+  /** The device is gone; a track that `close` stops does not come here. */
+  async onEnded(stream) {
+    if (this.stream !== stream) return;
+    const { rate } = this;
+    await this.close();
+    this.emit('lost', { rate });
   }
 
   take({ pcm, level }) {

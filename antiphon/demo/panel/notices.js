@@ -7,6 +7,7 @@ const ACTIONS = {
   microphone_missing: ['retry', 'type'],
   microphone_busy: ['retry', 'type'],
   microphone_failed: ['retry', 'type'],
+  microphone_lost: ['microphone', 'type'],
   microphone_insecure: ['type'],
   unreachable: ['now'],
   lost: ['now'],

@@ -127,7 +127,9 @@ class Panel {
   /** Do what the button of a message says. */
   act(action) {
     const { call } = this;
-    if (action === 'retry') call.start();
+    const isVoiceless = call.isWanted && !call.hasMicrophone;
+    if (action === 'microphone' || (action === 'retry' && isVoiceless)) call.addMicrophone();
+    else if (action === 'retry') call.start();
     else if (action === 'take') call.start({ force: true });
     else if (action === 'type') this.controls.focusComposer();
     else if (action === 'now') call.socket.hurry();

@@ -1,6 +1,7 @@
 // What each event of the server means for a call.
 
-const HARMLESS = new Set(['response_cancel_not_active', 'conversation_item_not_found']);
+const HARMLESS = new Set(['response_cancel_not_active', 'item_not_found']);
+const TOLD_BY_CLOSE = new Set(['server_full', 'refused']); // no call came about: the close frame says why
 const NOTHING_SAID = new Set(['input_audio_buffer_commit_empty', 'nothing_to_answer']);
 
 export class SocketEvents {
@@ -31,15 +32,16 @@ export class SocketEvents {
     this.call.refresh();
   }
 
-  onLost({ isFull, hasOpened }) {
+  onLost({ isFull }) {
     const { call } = this;
     call.isReady = false;
+    call.isFull = isFull;
     call.queue = null;
     call.serverView = 'listening';
     this.leaveUnfinished();
     call.replies.reset();
     if (call.player.current) call.player.end(call.player.current); // what came may be heard out
-    const code = isFull ? 'full' : hasOpened ? 'lost' : 'unreachable';
+    const code = isFull ? 'full' : call.hasStood ? 'lost' : 'unreachable';
     call.emit('problem', { code });
     call.refresh();
   }
@@ -56,7 +58,8 @@ export class SocketEvents {
 
   'session.created'() {
     const { call } = this;
-    call.isReady = true;
+    call.isReady = call.hasStood = true;
+    call.isFull = false;
     for (const code of ['lost', 'unreachable', 'full']) call.emit('solved', code);
     call.isReplyWanted = false;
     call.post();
@@ -150,7 +153,7 @@ export class SocketEvents {
 
   error({ error }) {
     const { call } = this;
-    if (HARMLESS.has(error.code)) return;
+    if (HARMLESS.has(error.code) || TOLD_BY_CLOSE.has(error.code)) return;
     if (NOTHING_SAID.has(error.code)) {
       call.serverView = 'listening';
       call.emit('problem', { code: 'too_short', passes: true });

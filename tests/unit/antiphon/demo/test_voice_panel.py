@@ -56,6 +56,16 @@ def test_imports_lead_to_files(path):
         assert (FOLDER / "".join(name)).is_file()
 
 
+def test_errors_that_are_passed_over_are_ones_the_server_sends():
+    text = (FOLDER / "socket_events.js").read_text("utf-8")
+    sets = re.findall(r"= new Set\(\[([^\]]+)\]\)", text)
+    codes = {code for each in sets for code in re.findall(r"'(\w+)'", each)}
+    server = FOLDER.parents[1] / "realtime"
+    sent = "".join(path.read_text("utf-8") for path in server.glob("*.py"))
+    assert codes
+    assert [code for code in sorted(codes) if f'"{code}"' not in sent] == []
+
+
 def test_both_languages_have_the_same_words(dictionary):
     assert set(dictionary) == {"en", "zh"}
     assert dictionary["en"].keys() == dictionary["zh"].keys()
