@@ -148,5 +148,6 @@ def test_hidden_tab_goes_on_with_the_call(open_panel, fake):
     assert panel.page.evaluate("() => wakeLocks") == 2  # browsers take it from a hidden tab
     panel.page.click("#call")
     panel.wait_for_state("idle")
+    panel.page.wait_for_timeout(200)  # the sound fades first
     panel.page.evaluate(HIDE, "visible")
     assert panel.page.evaluate("() => wakeLocks") == 2
