@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from antiphon.config import DemoConfig, parse_config, resolve_device
 from antiphon.demo.environment import check_address, check_agents_package, temporary_cache
 from antiphon.errors import AntiphonError
-from antiphon.freed_memory import handing_back, share_heap
+from antiphon.freed_memory import share_heap
 from antiphon.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(config: DemoConfig) -> None:
     with share_decoder(parts.decoder) as decoder:
         warm_up(parts.speech_tokenizer, decoder)
         pipeline = TurnPipeline(engine, tokenizer, parts.speech_tokenizer, decoder)
-        with closing(pipeline), handing_back():
+        with closing(pipeline):
             hearing = Hearing(
                 layout=tokenizer.layout, transcribe=load_transcriber(parts.speech_tokenizer, paths)
             )

@@ -21,7 +21,9 @@ COMPATIBLE_NAMES = {"speech_tokenizer/utils.py"}  # the import path of the origi
 MATCHA_FOLDER = "third_party/Matcha-TTS/"
 
 OURS = ("antiphon", "speech_tokenizer", "flow_inference", "cosyvoice", "matcha")
-FOUNDATION = tuple(f"antiphon.{name}" for name in ("errors", "logs", "audio", "checkpoints"))
+FOUNDATION = tuple(
+    f"antiphon.{name}" for name in ("errors", "logs", "audio", "checkpoints", "freed_memory")
+)
 PROTOCOLS = ("antiphon.models.base", "antiphon.engine.base")
 LIBRARIES = ("speech_tokenizer", "flow_inference")
 SETTINGS = ("antiphon.config", "antiphon.models.registry")

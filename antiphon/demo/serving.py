@@ -22,6 +22,7 @@ from antiphon.demo.web_server import Address, running_server
 from antiphon.dialogue.responder import Responder, Transcribe
 from antiphon.dialogue.vad import SileroDetector, SpeechDetector
 from antiphon.errors import ConfigError
+from antiphon.freed_memory import handing_back
 from antiphon.models.base import TokenLayout
 from antiphon.realtime.conversation_store import ConversationStore
 from antiphon.realtime.kept_conversations import KeptConversations
@@ -57,7 +58,7 @@ def serve(
     Raises:
         ConfigError: If the address cannot be used.
     """
-    with running_page(pipeline, config, options, check, hearing) as url:
+    with running_page(pipeline, config, options, check, hearing) as url, handing_back():
         _log.info("the page is at %s", url)
         wait_for_signal()
         _log.info("stopping")
