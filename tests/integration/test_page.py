@@ -13,15 +13,7 @@ from antiphon.dialogue.turn_pipeline import TurnPipeline
 from antiphon.engine.remote_engine import RemoteEngine
 from tests.dialogue_fakes import ByteTokenizer, FakeDecoder, FakeSpeechTokenizer
 from tests.fake_pipeline import FakePipeline
-from tests.page_driver import PageDriver, find_chromium, make_question, open_browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[object]:
-    find_chromium()
-    microphone = make_question(tmp_path_factory.mktemp("mic"), "What is three plus four?")
-    with open_browser(microphone) as opened:
-        yield opened
+from tests.page_driver import PageDriver
 
 
 @pytest.fixture(scope="module")

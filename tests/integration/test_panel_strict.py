@@ -4,20 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fake_realtime import FakeRealtime, running_fake
 from tests.panel_driver import STRANGE_HOST, PanelDriver, open_strict_browser
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[FakeRealtime, str]]:
-    with running_fake() as (server, address):
-        yield server, address
-
-
-@pytest.fixture
-def fake(served) -> FakeRealtime:
-    served[0].reset()
-    return served[0]
 
 
 @pytest.fixture(scope="module")

@@ -8,20 +8,15 @@ import torch
 from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.dialogue.prompt import render_prompt, speech_turn
-from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import lm_data, lm_rows
 from antiphon.training.data import Record
 from antiphon.training.domain.table import SmallDomain
-from antiphon.training.text_vocabulary import write_text_vocabulary
-
-N_AUDIO = 32
+from tests.small_vocabulary import N_AUDIO, small_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vocabulary")
-    write_text_vocabulary(folder, ["what is seven plus two"] * 9, 300, N_AUDIO)
-    return GlmTextTokenizer.from_pretrained(folder)
+    return small_tokenizer(tmp_path_factory.mktemp("vocabulary"))
 
 
 @pytest.fixture

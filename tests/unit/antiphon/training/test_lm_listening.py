@@ -6,20 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import lm_data
 from antiphon.training.lm_listening import N_AFTER, ListeningHead
 from antiphon.training.recogniser import BILINGUAL, ENGLISH, labels_to_text
-from antiphon.training.text_vocabulary import write_text_vocabulary
-
-N_AUDIO = 32
+from tests.small_vocabulary import N_AUDIO, small_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("vocabulary")
-    write_text_vocabulary(folder, ["what is seven plus two"] * 9, 300, N_AUDIO)
-    return GlmTextTokenizer.from_pretrained(folder)
+    return small_tokenizer(tmp_path_factory.mktemp("vocabulary"))
 
 
 def builder_of(tokenizer, alphabet=ENGLISH):
