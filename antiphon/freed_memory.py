@@ -1,4 +1,4 @@
-"""Hands memory that is not needed back to the system, which nobody does by himself.
+"""Hands memory that is not needed back to the system, which does not happen by itself.
 
 Sounds of ever new lengths leave ever new holes between what is still in use, which glibc keeps, and
 rings of objects, which Python looks for the more seldom the larger the program is: some 40 MB more

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from antiphon.training.augment import augment
-from antiphon.training.data import CodeStore, Record, SpeechCorpus, version_key
+from antiphon.training.data import Codes, CodeStore, Record, SpeechCorpus, version_key
 from antiphon.training.tokenizer_data import Batch, collate
 from speech_tokenizer import SpeechTokenizer
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 BATCH = 48
 DEVICE_BATCH = 192
 Float32 = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
