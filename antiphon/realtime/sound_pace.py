@@ -13,8 +13,11 @@ from antiphon.dialogue.events import AudioChunk
 MEMORY = 8
 """Replies that are remembered; the slowest of them counts."""
 
-FIRST_WAIT_S = 0.5
+FIRST_WAIT_S = 0.42
 """Time from the first piece to the second, before any reply was seen."""
+
+MARGIN = 1.2
+"""The next reply may be so much slower than the slowest that is remembered."""
 
 MAX_HOLD_S = 0.3
 """The first sound never waits longer: past that, a gap is better than silence."""
@@ -28,7 +31,7 @@ class SoundPace:
 
     def hold_s(self, sound_s: float) -> float:
         """Say how long the first piece of a reply, `sound_s` long, waits."""
-        return min(max(max(self._waits_s) - sound_s, 0.0), MAX_HOLD_S)
+        return min(max(MARGIN * max(self._waits_s) - sound_s, 0.0), MAX_HOLD_S)
 
     def note(self, wait_s: float) -> None:
         """Remember that the second piece was made `wait_s` after the first."""

@@ -8,6 +8,7 @@ import pytest
 from antiphon.dialogue.events import AudioChunk
 from antiphon.realtime.sound_pace import (
     FIRST_WAIT_S,
+    MARGIN,
     MAX_HOLD_S,
     MEMORY,
     PacedSound,
@@ -32,10 +33,10 @@ def known(*waits_s: float) -> SoundPace:
     return pace
 
 
-def test_the_slowest_of_the_last_replies_counts() -> None:
-    assert SoundPace().hold_s(FIRST_WAIT_S - 0.1) == pytest.approx(0.1)
-    assert known(0.2, 0.45, 0.3).hold_s(0.4) == pytest.approx(0.05)
-    assert known(0.2, 0.45, 0.3).hold_s(0.5) == 0
+def test_the_slowest_of_the_last_replies_counts_and_a_margin() -> None:
+    assert SoundPace().hold_s(MARGIN * FIRST_WAIT_S - 0.1) == pytest.approx(0.1)
+    assert known(0.2, 0.45, 0.3).hold_s(0.45) == pytest.approx((MARGIN - 1) * 0.45)
+    assert known(0.2, 0.45, 0.3).hold_s(MARGIN * 0.45) == 0
     assert known(9.0).hold_s(0.1) == MAX_HOLD_S
     forgotten = known(0.9)
     for _ in range(MEMORY):
@@ -45,7 +46,7 @@ def test_the_slowest_of_the_last_replies_counts() -> None:
 
 async def test_the_first_piece_waits_and_the_others_do_not() -> None:
     sent: list[AudioChunk] = []
-    sound = PacedSound(known(0.3), sent.append)
+    sound = PacedSound(known(0.3 / MARGIN), sent.append)
     first, second = piece(0.2), piece(0.2)
     sound.push(first)
     assert sent == []
@@ -56,7 +57,7 @@ async def test_the_first_piece_waits_and_the_others_do_not() -> None:
 
 
 async def test_a_piece_that_comes_early_ends_the_wait() -> None:
-    pace, sent = known(0.5), []
+    pace, sent = known(0.5 / MARGIN), []
     sound = PacedSound(pace, sent.append)
     pieces = [piece(0.2), piece(0.2)]
     for each in pieces:
@@ -69,7 +70,7 @@ async def test_a_piece_that_comes_early_ends_the_wait() -> None:
 async def test_the_end_sends_what_waits_and_a_stop_forgets_it() -> None:
     for ends, n_sent in ((True, 1), (False, 0)):
         sent: list[AudioChunk] = []
-        sound = PacedSound(known(0.3), sent.append)
+        sound = PacedSound(known(0.3 / MARGIN), sent.append)
         sound.push(piece(0.2))
         sound.flush() if ends else sound.drop()
         await asyncio.sleep(0.15)
@@ -78,5 +79,5 @@ async def test_the_end_sends_what_waits_and_a_stop_forgets_it() -> None:
 
 async def test_a_pace_that_suffices_holds_nothing_back() -> None:
     sent: list[AudioChunk] = []
-    PacedSound(known(0.2), sent.append).push(piece(0.25))
+    PacedSound(known(0.2 / MARGIN), sent.append).push(piece(0.25))
     assert len(sent) == 1
