@@ -31,9 +31,9 @@ class EncodeTaskConfig:
     Attributes:
         data: Folder of the speech corpus; codes.bin and codes.jsonl go there too.
         tokenizer: Folder of the trained speech tokenizer.
-        augmented_share: Share of the questions that are heard through an augmentation.
-        n_versions: How often questions and readings are heard; after the first time always through
-            an augmentation, another each time.
+        augmented_share: Share of the practice questions that are heard through an augmentation.
+        n_versions: How often practice questions and readings are heard; after the first time always
+            through an augmentation, another each time.
         is_wide: Whether the wide set of effects is used.
         n_workers: Processes, one thread each; threads where the device is no processor.
         device: Torch device of the tokenizer.
@@ -51,6 +51,7 @@ class EncodeTaskConfig:
 
 
 HEARD_AGAIN = frozenset({"question", "reading"})
+TRAINING = "train"  # the split that is learned from
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ class Hearing:
 
 
 def all_hearings(config: EncodeTaskConfig, records: Sequence[Record]) -> list[Hearing]:
-    """List what is to be heard: everything once, then what people say again and again."""
-    again = [record for record in records if record.role in HEARD_AGAIN]
+    """List what is to be heard: everything once, then what people say again and again.
+
+    What is kept for validation is heard once: nobody learns from it.
+    """
+    again = [r for r in records if r.role in HEARD_AGAIN and r.split == TRAINING]
     return [Hearing(record, 0) for record in records] + [
         Hearing(record, version) for version in range(1, config.n_versions) for record in again
     ]
@@ -95,13 +99,13 @@ def encode_collated(encoder: WhisperVQEncoder, batch: Batch) -> list[Codes]:
 def hear(
     config: EncodeTaskConfig, corpus: SpeechCorpus, hearings: Sequence[Hearing]
 ) -> list[Float32]:
-    """Read utterances; some questions, and all that is heard again, as they sound somewhere."""
+    """Read utterances; what is heard again, and some practice questions, as it sounds elsewhere."""
     rng = np.random.default_rng([config.seed, hearings[0].record.start, hearings[0].version])
     waveforms = []
     for hearing in hearings:
         waveform = corpus.waveform(hearing.record)
-        is_question = hearing.record.role == "question"
-        if hearing.version or (is_question and rng.uniform() < config.augmented_share):
+        is_practice = hearing.record.role == "question" and hearing.record.split == TRAINING
+        if hearing.version or (is_practice and rng.uniform() < config.augmented_share):
             waveform = augment(waveform, rng, is_wide=config.is_wide)
         waveforms.append(waveform)
     return waveforms

@@ -108,6 +108,13 @@ TASKS = {
         },
         ("codes",),
     ),
+    "recogniser": Task(
+        "train the tokenizer's reading half on, its codes being final",
+        "recogniser_task",
+        "RecogniserTaskConfig",
+        {"data": "data", "run": "runs/recogniser", "out": "model/tokenizer"},
+        ("codes",),
+    ),
 }
 
 

@@ -7,8 +7,8 @@ from antiphon.training.codes import EncodeTaskConfig, Hearing, all_hearings, hea
 from antiphon.training.data import Record, SpeechCorpus, versions_of
 
 
-def record(name: str, role: str) -> Record:
-    return Record(name, "hello", "v", "greeting", role, "train", 0, 8000)
+def record(name: str, role: str, split: str = "train") -> Record:
+    return Record(name, "hello", "v", "greeting", role, split, 0, 8000)
 
 
 @pytest.fixture
@@ -24,6 +24,17 @@ def test_what_people_say_is_heard_again_and_answers_once() -> None:
     keys = [each.key for each in all_hearings(EncodeTaskConfig(n_versions=3), records)]
     assert keys == ["q0", "a0", "r0", "q0~1", "r0~1", "q0~2", "r0~2"]
     assert [each.key for each in all_hearings(EncodeTaskConfig(), records)] == ["q0", "a0", "r0"]
+
+
+@pytest.mark.parametrize("split", ["valid", "reserved"])
+def test_what_is_kept_for_validation_is_heard_once_and_as_it_is(
+    corpus: SpeechCorpus, split: str
+) -> None:
+    kept = record("q0", "question", split)
+    config = EncodeTaskConfig(augmented_share=1.0, n_versions=3)
+    assert [each.key for each in all_hearings(config, [kept])] == ["q0"]
+    heard = hear(config, corpus, [Hearing(kept, 0)])[0]
+    assert np.array_equal(heard, corpus.waveform(kept))
 
 
 def test_the_codes_of_all_hearings_belong_to_their_utterance() -> None:
