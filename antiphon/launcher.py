@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from antiphon.errors import ConfigError, LaunchError
+from antiphon.priority import let_others_go_first
 
 HOST = "localhost"
 SERVER_PORT = 10_000
@@ -34,6 +35,7 @@ POLL_S = 0.1
 PROBE_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 10.0
+AHEAD_NICENESS = 5  # tokens come far ahead of what is heard; the sound next to be heard goes first
 SPEECH_FLAGS = ("tokenizer_path", "flow_path")
 WEIGHT_FLAGS = ("model_path", *SPEECH_FLAGS)  # may name weights that are downloaded first
 SHARED_FLAGS = ("model_path", "device")
@@ -48,11 +50,13 @@ class Service:
         name: What users call it.
         command: Program and arguments.
         url: Address that answers with status 200 once the service is ready.
+        niceness: How much it lets other programs go first, 0 to 19.
     """
 
     name: str
     command: tuple[str, ...]
     url: str
+    niceness: int = 0
 
 
 class Child:
@@ -82,6 +86,8 @@ class Child:
                 )
             except OSError as error:
                 raise LaunchError(f"the {service.name} cannot be started: {error}") from error
+        if service.niceness:
+            let_others_go_first(self.pid, service.niceness)
 
     def __enter__(self) -> "Child":
         """Give the child itself."""
@@ -336,7 +342,7 @@ def plan(options: argparse.Namespace) -> list[Service]:
     page += flags_for(options, PAGE_FLAGS)
     scheme = "https" if options.ssl_self_signed or options.ssl_certfile else "http"
     return [
-        Service("model server", (sys.executable, *server), f"{server_url}/health"),
+        Service("model server", (sys.executable, *server), f"{server_url}/health", AHEAD_NICENESS),
         Service("web page", (sys.executable, *page), f"{scheme}://{page_host}:{options.port}"),
     ]
 

@@ -22,7 +22,8 @@ MATCHA_FOLDER = "third_party/Matcha-TTS/"
 
 OURS = ("antiphon", "speech_tokenizer", "flow_inference", "cosyvoice", "matcha")
 FOUNDATION = tuple(
-    f"antiphon.{name}" for name in ("errors", "logs", "audio", "checkpoints", "freed_memory")
+    f"antiphon.{name}"
+    for name in ("errors", "logs", "audio", "checkpoints", "freed_memory", "priority")
 )
 PROTOCOLS = ("antiphon.models.base", "antiphon.engine.base")
 LIBRARIES = ("speech_tokenizer", "flow_inference")

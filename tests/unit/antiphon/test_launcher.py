@@ -322,3 +322,33 @@ def test_the_programs_know_the_flags(module: str, repo_root: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "--port" in done.stdout
+
+
+@pytest.mark.parametrize("niceness", [0, 7])
+def test_a_service_lets_others_go_first(niceness: int, tmp_path: Path) -> None:
+    """Itself, what it starts, and, where the system groups them, its session among the others."""
+    report = (
+        "import os, subprocess, sys, time\n"
+        "time.sleep(0.3)\n"
+        "path = '/proc/self/autogroup'\n"
+        "group = open(path).read().split()[-1] if os.path.exists(path) else '-'\n"
+        "ask = 'import os; print(os.nice(0))'\n"
+        "inner = subprocess.check_output([sys.executable, '-c', ask], text=True).strip()\n"
+        "print(os.nice(0), inner, group, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    service = Service("it", (sys.executable, "-c", report), "http://localhost:1", niceness)
+    log, own = tmp_path / "log", os.nice(0)
+    with Child(service, log):
+        deadline = time.monotonic() + 20
+        while not log.read_text().strip() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    expected = niceness or own
+    *found, group = log.read_text().split()
+    assert found == [str(expected), str(expected)]
+    assert group in (str(niceness), "-")
+
+
+def test_tokens_come_after_sound() -> None:
+    server, page = plan(build_parser().parse_args([]))
+    assert server.niceness > page.niceness == 0
