@@ -158,4 +158,5 @@ def set_threads(n_threads: int) -> None:
     """Use this many CPU threads; 0 leaves torch's own choice."""
     if n_threads > 0:
         torch.set_num_threads(n_threads)
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # attention stays in bfloat16
     logger.info("%d threads of %s processors", torch.get_num_threads(), os.cpu_count())

@@ -7,23 +7,26 @@ to validate and when to save. Knows no kind of model.
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from antiphon.checkpoints import compare_keys, shapes_of
 from antiphon.errors import CheckpointError
 from antiphon.training.loop import Run, has_fast_bf16, learning_rate_factor, set_threads
 from antiphon.training.optimizers import AnyOptimizer
+from antiphon.training.together import Group
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY = 25
+APART = 7919  # between the seeds of processes that learn together
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class TrainingTask(ABC, Generic[Config]):
         generator: Source of randomness on the CPU.
         model: What is trained; subclasses set it.
         optimizer: Subclasses set it.
+        group: The processes that learn together; this one alone unless somebody sets another.
     """
 
     longest_gradient: ClassVar[float] = 1.0
@@ -110,6 +114,13 @@ class TrainingTask(ABC, Generic[Config]):
         self.device = torch.device(config.device)
         self.run = Run(config.run, config.minutes, config.max_steps)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.group = Group()
+        self._progress: float | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, in [0, 1]; the same in all processes within a step."""
+        return self.run.fraction if self._progress is None else self._progress
 
     @abstractmethod
     def losses(self) -> Losses:
@@ -132,6 +143,10 @@ class TrainingTask(ABC, Generic[Config]):
 
     def after_step(self) -> None:
         """What is to be done when the weights have moved."""
+
+    def followed(self) -> Iterable[Tensor]:
+        """What the leader alone decides, after each step: tensors that no gradient moves."""
+        return ()
 
     def reseed(self, seed: int) -> None:
         """Draw differently from here on: a resumed run must not see the same batches again."""
@@ -166,9 +181,19 @@ class TrainingTask(ABC, Generic[Config]):
         elif self.config.start:
             self.start_from(Path(self.config.start))
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """Compute in bfloat16 where the settings ask for it."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.computes_bf16())
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute in bfloat16 where the settings ask for it.
+
+        On a processor attention is made of plain products: learning through torch's one kernel
+        takes three times as long there.
+        """
+        with ExitStack() as stack:
+            if self.device.type == "cpu":
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            is_short = self.computes_bf16()
+            stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=is_short))
+            yield
 
     def computes_bf16(self) -> bool:
         """True when bfloat16 is wanted and the device is quick at it."""
@@ -178,14 +203,16 @@ class TrainingTask(ABC, Generic[Config]):
         """One update of the weights."""
         self.before_step()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * learning_rate_factor(self.run.fraction)
+            group["lr"] = self.config.learning_rate * learning_rate_factor(self.progress)
         losses = self.losses()
         self.optimizer.zero_grad()
         losses["total"].backward()
+        self.group.average_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), self.longest_gradient)
         self.optimizer.step()
         self.run.count_step()
         self.after_step()
+        self.group.follow(self.followed())
         return losses
 
     def log_validation(self) -> None:
@@ -205,7 +232,11 @@ class TrainingTask(ABC, Generic[Config]):
         logger.info("%s", asdict(self.config))
         with closing(self.run):
             self.resume()
+            if not self.group.leads:  # other batches than the leader's
+                self.reseed(self.config.seed + self.run.step + APART * self.group.rank)
             self.learn()
+            if not self.group.leads:
+                return
             self.run.save(self.state())
             self.log_validation()
             self.export()
@@ -214,11 +245,18 @@ class TrainingTask(ABC, Generic[Config]):
     def learn(self) -> None:
         """Take steps to the end of the time; log, validate and save now and then."""
         self.model.train()
-        while not self.run.is_over:
+        while not self.has_ended():
             losses = self.step()
+            if not self.group.leads:
+                continue
             if self.run.step == 1 or self.run.step % LOG_EVERY == 0:
                 self.log_losses(losses)
             if self.run.step % self.config.validate_every == 0:
                 self.log_validation()
             if self.run.should_save:
                 self.run.save(self.state())
+
+    def has_ended(self) -> bool:
+        """Whether the run is over, by the leader's clock."""
+        self._progress = self.group.agree(self.run.fraction)
+        return self._progress >= 1.0

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from antiphon.checkpoints import load_safetensors
-from antiphon.errors import CheckpointError, ConfigError
+from antiphon.errors import CheckpointError
+from antiphon.logs import configure_logging
 from antiphon.training.code_heads import MelHead, PhoneHead, mel_loss
 from antiphon.training.data import Record, length_batches
 from antiphon.training.domain.table import SMALL, find_domain
@@ -44,7 +45,9 @@ from antiphon.training.recogniser import (
     text_to_labels,
 )
 from antiphon.training.shards import save_shards
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started, seeded
+from antiphon.training.task import Losses, TrainingTask, load_started, seeded
+from antiphon.training.together import Group, learn_together
+from antiphon.training.tokenizer_config import TokenizerTaskConfig, encoder_config
 from antiphon.training.tokenizer_data import (
     Acoustics,
     Batch,
@@ -53,7 +56,6 @@ from antiphon.training.tokenizer_data import (
     validation_groups,
 )
 from antiphon.training.voices import OUTPUT_VOICES
-from speech_tokenizer.configuration_whisper import WhisperVQConfig
 from speech_tokenizer.modeling_whisper import WhisperVQEncoder
 from speech_tokenizer.weights import load_encoder
 
@@ -65,84 +67,6 @@ N_VALID = 160
 POSITION_SCALE = 0.1
 LAST_RESTART = 0.9  # after that share of the run codes stay where they are
 RECOGNISER_FILE = "recogniser.safetensors"
-
-
-@dataclass(frozen=True)
-class TokenizerTaskConfig(TaskConfig):
-    """How the speech tokenizer is trained.
-
-    Attributes:
-        domain: "small" (English letters and phones) or "full" (Mandarin syllables beside them).
-        batch_s: Seconds of padded audio in a batch.
-        d_model, n_layers, n_heads: Size of the encoder.
-        n_fast_layers: Layers before the pooling, at 50 Hz; the others run at 12.5 Hz for a quarter
-            of the work. 0 pools after all of them.
-        look_nearby: How sharply the heads of a fresh encoder look at places nearby; 0 leaves them
-            to find those by themselves.
-        dropout: Of the recogniser.
-        use_muon: Whether the layers' matrices are learned with Muon in place of AdamW.
-        block_frames: Frames (50 Hz) of a block that is attended to as a whole.
-        n_mels: Mel channels.
-        codebook_size: Number of speech tokens.
-        quantise_from: Share of the run after which the codes are switched on.
-        ema_decay, commitment: Codebook decay and weight of the commitment loss.
-        augment_strength: Factor on the probability of each acoustic effect.
-        is_wide: Whether the wide set of effects and vocal tracts of other lengths are used.
-        phone_weight, mel_weight: Weights of the phones and of the mel that codes have to tell.
-        n_loaders: Processes that make batches ahead; 0 makes them in a thread.
-    """
-
-    run: str = "runs/tokenizer"
-    out: str = "resources/embedded/tokenizer"
-    domain: str = SMALL
-    batch_s: float = 64.0
-    learning_rate: float = 2e-3
-    d_model: int = 192
-    n_layers: int = 4
-    n_heads: int = 4
-    n_fast_layers: int = 0
-    look_nearby: float = 0.0
-    dropout: float = 0.1
-    use_muon: bool = False
-    block_frames: int = 64
-    n_mels: int = 80
-    codebook_size: int = 1024
-    quantise_from: float = 0.35
-    ema_decay: float = 0.98
-    commitment: float = 0.25
-    augment_strength: float = 0.5
-    is_wide: bool = False
-    phone_weight: float = 0.5
-    mel_weight: float = 1.0
-    n_loaders: int = 0
-
-
-def encoder_config(config: TokenizerTaskConfig) -> WhisperVQConfig:
-    """Describe the small encoder in the official configuration's terms.
-
-    Raises:
-        ConfigError: If a setting is not acceptable.
-    """
-    if not 0 <= config.n_fast_layers <= config.n_layers:
-        raise ConfigError(
-            f"n_fast_layers={config.n_fast_layers} must be from 0 to n_layers={config.n_layers}"
-        )
-    return WhisperVQConfig.from_dict(
-        {
-            "d_model": config.d_model,
-            "encoder_layers": config.n_layers,
-            "encoder_attention_heads": config.n_heads,
-            "encoder_ffn_dim": 4 * config.d_model,
-            "num_mel_bins": config.n_mels,
-            "max_source_positions": 1500,
-            "pooling_kernel_size": 4,
-            "pooling_type": "avg",
-            "pooling_position": config.n_fast_layers or config.n_layers,
-            "quantize_vocab_size": config.codebook_size,
-            "quantize_position": config.n_layers,
-            "quantize_causal_block_size": config.block_frames,
-        }
-    )
 
 
 class TokenizerModel(nn.Module):
@@ -242,9 +166,14 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         """The next training batch on the run's device."""
         return next(self.waiting).to(self.device)
 
+    def followed(self) -> tuple[Tensor, ...]:
+        """The codebook, which moves by averages of each process's own batches."""
+        encoder = self.model.encoder
+        return encoder.codebook.weight, encoder.ema_weight, encoder.ema_count
+
     def before_step(self) -> None:
         """Switch the codes on when it is time."""
-        if not self.is_quantised and self.run.fraction >= self.config.quantise_from:
+        if not self.is_quantised and self.progress >= self.config.quantise_from:
             self.start_codes()
 
     def start_codes(self) -> None:
@@ -288,7 +217,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         if self.model.training:
             with torch.no_grad():
                 quantizer.update(valid.detach(), ids, self.config.ema_decay)
-                if self.run.step % 50 == 0 and self.run.fraction < LAST_RESTART:
+                if self.run.step % 50 == 0 and self.progress < LAST_RESTART:
                     quantizer.restart_dead(valid.detach(), 0.05, self.generator)
         return out, commitment, ids
 
@@ -384,6 +313,15 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         logger.info("tokenizer written to %s", out)
 
 
+def learn(config: TokenizerTaskConfig, group: Group) -> None:
+    """Take part in a run as one of its processes."""
+    if group.size > 1:
+        configure_logging()
+    task = TokenizerTask(config)
+    task.group = group
+    task.train()
+
+
 def train(config: TokenizerTaskConfig) -> None:
     """Train the speech tokenizer described by `config` and export it."""
-    TokenizerTask(config).train()
+    learn_together(partial(learn, config), config.n_processes)

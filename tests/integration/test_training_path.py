@@ -20,7 +20,8 @@ from antiphon.training.lm_export import read_domain
 from antiphon.training.lm_task import LmTask
 from antiphon.training.recogniser import BILINGUAL
 from antiphon.training.tasks import TASKS
-from antiphon.training.tokenizer_task import TokenizerTask, TokenizerTaskConfig
+from antiphon.training.tokenizer_config import TokenizerTaskConfig
+from antiphon.training.tokenizer_task import TokenizerTask
 from flow_inference import AudioDecoder
 from speech_tokenizer import SpeechTokenizer
 

@@ -13,7 +13,8 @@ from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.data import CodeStore
 from antiphon.training.recogniser import CodeRecogniser
 from antiphon.training.recogniser_task import RecogniserTask, RecogniserTaskConfig, collate_codes
-from antiphon.training.tokenizer_task import RECOGNISER_FILE, TokenizerTask, TokenizerTaskConfig
+from antiphon.training.tokenizer_config import TokenizerTaskConfig
+from antiphon.training.tokenizer_task import RECOGNISER_FILE, TokenizerTask
 
 WORDS = ("one", "two", "hot", "cold")
 SAMPLES_PER_CODE = 1280

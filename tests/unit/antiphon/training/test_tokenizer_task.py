@@ -10,7 +10,8 @@ import torch
 
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.optimizers import OptimizerPair
-from antiphon.training.tokenizer_task import TokenizerTask, TokenizerTaskConfig, encoder_config
+from antiphon.training.tokenizer_config import TokenizerTaskConfig, encoder_config
+from antiphon.training.tokenizer_task import TokenizerTask
 from speech_tokenizer import SpeechTokenizer
 
 N_SAMPLES = 16_000
