@@ -169,6 +169,14 @@ class PageDriver:
         self.page.wait_for_timeout(500)
         self.page.click("#send")
 
+    def upload(self, path: Path) -> None:
+        """Choose a file in place of the microphone, send."""
+        self.page.click("#mic button[aria-label='Upload file']")
+        with self.page.expect_response(lambda response: "/upload" in response.url):
+            self.page.locator("#mic input[type=file]").set_input_files(path)
+        self.page.wait_for_timeout(500)
+        self.page.click("#send")
+
     def limit_tokens(self, most: int, *, is_open: bool = False) -> None:
         """Set the longest reply in the settings, which are opened unless they are open."""
         if not is_open:

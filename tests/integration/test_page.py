@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import soundfile
 
 from antiphon.config import DemoConfig
 from antiphon.demo.layout import PageOptions
@@ -62,6 +63,24 @@ def test_recorded_question_is_answered_aloud(page, pipeline):
     assert len(question.waveform) > 2.0 * 16_000
     assert np.sqrt((question.waveform**2).mean()) > 0.02  # the microphone's voice, not silence
     assert page.n_players() == 2  # what was asked and what was answered
+
+
+def test_an_uploaded_question_is_answered_and_a_broken_file_refused(page, pipeline, tmp_path):
+    spoken, broken = tmp_path / "question.wav", tmp_path / "broken.wav"
+    tone = 0.3 * np.sin(2 * np.pi * 300 * np.arange(12_000) / 8_000)
+    soundfile.write(spoken, tone.astype(np.float32), 8_000)
+    broken.write_bytes(b"RIFF no sound at all")
+    page.upload(spoken)
+    page.wait_for_text("It is a fine answer")
+    page.wait_for_state("done")
+    (question,) = pipeline.asked
+    assert question.sample_rate == 16_000
+    assert len(question.waveform) == pytest.approx(1.5 * 16_000, abs=400)
+    spectrum = np.abs(np.fft.rfft(question.waveform))
+    assert spectrum.argmax() / 1.5 == pytest.approx(300, abs=5)
+    page.upload(broken)
+    page.page.get_by_text("broken.wav is damaged or holds no audio of a known format").wait_for()
+    assert len(page.bubbles()) == 2
 
 
 def test_typed_questions_and_a_second_turn(page, pipeline):
