@@ -1,8 +1,8 @@
 """Take the pictures of the page for the documents: `python -m benchmarks.screenshots`.
 
 Starts the two programs of `antiphon demo`, holds calls in headless Chromium and writes
-resources/page-*.png and resources/call.gif. Needs playwright, Pillow, Chromium, espeak-ng and a font
-with Chinese characters (fonts-wqy-zenhei).
+resources/page-*.png and resources/call.gif. Needs playwright, Pillow, Chromium, espeak-ng and a
+font with Chinese characters (fonts-wqy-zenhei).
 """
 
 import argparse
