@@ -272,16 +272,17 @@ def stack_rows(rows: Sequence[Row]) -> Row:
     )
 
 
-def attention_mask(groups: Tensor) -> Tensor:
-    """Who sees whom in groups (B, L): (B, 1, L, L) float32, 0 where the query sees the key.
+def attention_mask(groups: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Who sees whom in groups (B, L): (B, 1, L, L) of `dtype`, 0 where the query sees the key.
 
-    Elsewhere the lowest float, added to the scores: a mask of booleans would be added as 0 and 1 by
-    attention that is computed plainly, and hide nothing.
+    Elsewhere the lowest number, added to the scores: a mask of booleans would be added as 0 and 1
+    by attention that is computed plainly, and hide nothing. Of another type than the scores it
+    would make all that follows wider and slower.
     """
     length = groups.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool, device=groups.device).tril()
     same = groups[:, :, None] == groups[:, None, :]
     seen = (earlier & (same | (groups[:, None, :] == 0)))[:, None]
-    return torch.zeros(seen.shape, device=groups.device).masked_fill(
-        ~seen, torch.finfo(torch.float32).min
+    return torch.zeros(seen.shape, dtype=dtype, device=groups.device).masked_fill(
+        ~seen, torch.finfo(dtype).min
     )

@@ -278,11 +278,12 @@ class LmTask(TrainingTask[LmTaskConfig]):
         ids, targets, positions, groups = (
             values.to(self.device) for values in (row.ids, row.targets, row.positions, row.groups)
         )
+        computed = torch.bfloat16 if self.computes_bf16() else torch.float32
         spelled = torch.tensor(float("nan"))  # a batch without speech
         with self.autocast():
             states = self.model.model(
                 input_ids=ids,
-                attention_mask=attention_mask(groups),
+                attention_mask=attention_mask(groups, computed),
                 position_ids=positions,
                 use_cache=False,
                 output_hidden_states=self.config.listening_weight > 0,

@@ -107,6 +107,16 @@ def test_packed_exchanges_do_not_see_each_other(builder, tokenizer, attention):
             torch.testing.assert_close(packed[row.groups == number], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_a_mask_hides_the_same_in_any_type():
+    groups = torch.tensor([[0, 0, 1, 1, 2, 3]])
+    wide, narrow = (
+        lm_data.attention_mask(groups, each) for each in (torch.float32, torch.bfloat16)
+    )
+    assert narrow.dtype == torch.bfloat16
+    assert torch.equal(wide == 0, narrow == 0)
+    assert torch.isfinite(narrow).all() and (narrow[narrow != 0] < -1e38).all()
+
+
 def test_a_dialogue_row_is_one_chain(builder):
     segments = [builder.transcription(codes(1), "a")] * 2
     row = lm_data.pack([1, 2], segments, 64, is_dialogue=True)
