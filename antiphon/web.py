@@ -102,11 +102,12 @@ def load_transcriber(tokenizer: "SpeechEncoder", paths: "ModelPaths") -> "Transc
     """Load the half of the speech tokenizer that writes words down, where it has one."""
     import torch
 
-    from antiphon.evaluation.transcriber import FILE_NAME, CodeTranscriber
+    from antiphon.evaluation.transcriber import CodeTranscriber
+    from antiphon.training.recogniser import RECOGNISER_FILE
     from speech_tokenizer import SpeechTokenizer
 
     folder = Path(paths.speech_tokenizer)
-    if not isinstance(tokenizer, SpeechTokenizer) or not (folder / FILE_NAME).is_file():
+    if not isinstance(tokenizer, SpeechTokenizer) or not (folder / RECOGNISER_FILE).is_file():
         return None
     codebook = tokenizer.model.codebook.weight.detach().cpu()
     transcriber = CodeTranscriber(folder, codebook)

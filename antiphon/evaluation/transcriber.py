@@ -7,9 +7,7 @@ from torch import Tensor
 
 from antiphon.checkpoints import load_safetensors
 from antiphon.errors import CheckpointError
-from antiphon.training.recogniser import CodeRecogniser, alphabet_of
-
-FILE_NAME = "recogniser.safetensors"
+from antiphon.training.recogniser import RECOGNISER_FILE, CodeRecogniser, alphabet_of
 
 
 class CodeTranscriber:
@@ -21,7 +19,7 @@ class CodeTranscriber:
     """
 
     def __init__(self, folder: str | Path, codebook: Tensor) -> None:
-        path = Path(folder) / FILE_NAME
+        path = Path(folder) / RECOGNISER_FILE
         if not path.exists():
             raise CheckpointError(
                 f"{path} is missing: only the embedded tokenizer has a recogniser"

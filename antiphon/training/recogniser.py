@@ -4,8 +4,11 @@ Only the encoder and its codebook are the tokenizer; this half gives the codes t
 """
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from antiphon.errors import CheckpointError
@@ -15,6 +18,7 @@ STEPS_PER_TOKEN = 4
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 BILINGUAL = ENGLISH + "12345"  # Mandarin is spelled in syllables with tone numbers
 ALPHABETS = (ENGLISH, BILINGUAL)
+RECOGNISER_FILE = "recogniser.safetensors"
 
 
 def text_to_labels(text: str, alphabet: str = ENGLISH) -> list[int]:
@@ -28,6 +32,16 @@ def text_to_labels(text: str, alphabet: str = ENGLISH) -> list[int]:
 def labels_to_text(labels: list[int], alphabet: str = ENGLISH) -> str:
     """Turn label ids into text."""
     return "".join(alphabet[label] for label in labels)
+
+
+def count_errors(pairs: Iterable[tuple[str, str]], alphabet: str) -> tuple[int, int]:
+    """Count wrong letters in readings (text, read), and the letters that should have come."""
+    errors = total = 0
+    for text, read in pairs:
+        expected = labels_to_text(text_to_labels(text, alphabet), alphabet)
+        errors += edit_distance(expected, read)
+        total += len(expected)
+    return errors, total
 
 
 def alphabet_of(n_outputs: int) -> str:
@@ -94,6 +108,16 @@ class CodeRecogniser(nn.Module):
             labels = [label for label in collapsed if label < len(self.alphabet)]
             texts.append(labels_to_text(labels, self.alphabet))
         return texts
+
+
+def save_recogniser(model: CodeRecogniser, folder: Path) -> None:
+    """Write a reading half beside its tokenizer, in float16; a reader sees the old or the new."""
+    half = {
+        key: value.detach().cpu().half().contiguous() for key, value in model.state_dict().items()
+    }
+    temporary = folder / f"{RECOGNISER_FILE}.part"
+    save_file(half, temporary, metadata={"format": "pt"})
+    temporary.replace(folder / RECOGNISER_FILE)
 
 
 def ctc_loss(log_probabilities: Tensor, mask: Tensor, targets: list[list[int]]) -> Tensor:

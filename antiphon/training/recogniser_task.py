@@ -5,13 +5,12 @@ other half sees the whole corpus again in minutes, each utterance as it was hear
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from antiphon.checkpoints import load_safetensors
@@ -26,16 +25,16 @@ from antiphon.training.data import (
 )
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.recogniser import (
+    RECOGNISER_FILE,
     CodeRecogniser,
     alphabet_of,
+    count_errors,
     ctc_loss,
-    edit_distance,
-    labels_to_text,
+    save_recogniser,
     text_to_labels,
 )
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started
 from antiphon.training.tokenizer_data import UNDERSTOOD, validation_groups
-from antiphon.training.tokenizer_task import RECOGNISER_FILE
 from speech_tokenizer.weights import load_encoder
 
 logger = logging.getLogger(__name__)
@@ -166,30 +165,15 @@ class RecogniserTask(TrainingTask[RecogniserTaskConfig]):
             chosen = records[first : first + READ_AT_ONCE]
             rows = [self.versions[record.id][0] for record in chosen]
             batch = collate_codes(rows, [record.text for record in chosen])
-            for text, got in zip(
-                batch.texts, self.model.transcribe(*self.states(batch)), strict=True
-            ):
-                expected = self.spelled(text)
-                errors += edit_distance(expected, got)
-                total += len(expected)
+            read = self.model.transcribe(*self.states(batch))
+            found = count_errors(zip(batch.texts, read, strict=True), self.model.alphabet)
+            errors, total = errors + found[0], total + found[1]
         return errors / max(1, total)
-
-    def spelled(self, text: str) -> str:
-        """Write text as the recogniser does."""
-        alphabet = self.model.alphabet
-        return labels_to_text(text_to_labels(text, alphabet), alphabet)
 
     def export(self) -> None:
         """Write the reading half beside its tokenizer; the tokenizer itself stays as it is."""
-        half: Mapping[str, Tensor] = {
-            key: value.detach().cpu().half().contiguous()
-            for key, value in self.model.state_dict().items()
-        }
-        path = Path(self.config.out) / RECOGNISER_FILE
-        temporary = path.with_suffix(".part")
-        save_file(dict(half), temporary, metadata={"format": "pt"})
-        temporary.replace(path)
-        logger.info("reading half written to %s", path)
+        save_recogniser(self.model, Path(self.config.out))
+        logger.info("reading half written to %s", self.config.out)
 
 
 def train(config: RecogniserTaskConfig) -> None:

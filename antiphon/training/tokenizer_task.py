@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from antiphon.checkpoints import load_safetensors
@@ -38,10 +37,11 @@ from antiphon.training.pronunciation import (
 from antiphon.training.recogniser import (
     BILINGUAL,
     ENGLISH,
+    RECOGNISER_FILE,
     CodeRecogniser,
+    count_errors,
     ctc_loss,
-    edit_distance,
-    labels_to_text,
+    save_recogniser,
     text_to_labels,
 )
 from antiphon.training.shards import save_shards
@@ -66,7 +66,6 @@ REOPEN_EVERY = 400
 N_VALID = 160
 POSITION_SCALE = 0.1
 LAST_RESTART = 0.9  # after that share of the run codes stay where they are
-RECOGNISER_FILE = "recogniser.safetensors"
 
 
 class TokenizerModel(nn.Module):
@@ -273,10 +272,8 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
                 if self.is_quantised:
                     hidden, _, _ = self.quantise(hidden, mask)
                 texts = self.model.recogniser.transcribe(hidden, mask)
-            for text, got in zip(batch.texts, texts, strict=True):
-                expected = labels_to_text(text_to_labels(text, alphabet), alphabet)
-                errors += edit_distance(expected, got)
-                total += len(expected)
+            found = count_errors(zip(batch.texts, texts, strict=True), alphabet)
+            errors, total = errors + found[0], total + found[1]
         return errors / max(1, total)
 
     def export(self) -> None:
@@ -308,8 +305,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
             key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()
         }
         save_shards(tensors, out)
-        half = {key: value.half() for key, value in self.model.recogniser.state_dict().items()}
-        save_file(half, out / RECOGNISER_FILE, metadata={"format": "pt"})
+        save_recogniser(self.model.recogniser, out)
         logger.info("tokenizer written to %s", out)
 
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.data import CodeStore
-from antiphon.training.recogniser import CodeRecogniser
+from antiphon.training.recogniser import RECOGNISER_FILE, CodeRecogniser
 from antiphon.training.recogniser_task import RecogniserTask, RecogniserTaskConfig, collate_codes
 from antiphon.training.tokenizer_config import TokenizerTaskConfig
-from antiphon.training.tokenizer_task import RECOGNISER_FILE, TokenizerTask
+from antiphon.training.tokenizer_task import TokenizerTask
 
 WORDS = ("one", "two", "hot", "cold")
 SAMPLES_PER_CODE = 1280
