@@ -22,7 +22,7 @@ class CodeTranscriber:
         path = Path(folder) / RECOGNISER_FILE
         if not path.exists():
             raise CheckpointError(
-                f"{path} is missing: only the embedded tokenizer has a recogniser"
+                f"{path} is missing: only tokenizers trained here have a recogniser"
             )
         self.codebook = codebook.float()
         weights = {key: value.float() for key, value in load_safetensors(path).items()}

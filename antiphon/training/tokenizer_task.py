@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.checkpoints import load_safetensors
-from antiphon.errors import CheckpointError
+from antiphon.errors import CheckpointError, ConfigError
 from antiphon.logs import configure_logging
 from antiphon.training.code_heads import MelHead, PhoneHead, mel_loss
 from antiphon.training.data import Record, length_batches
@@ -319,5 +319,14 @@ def learn(config: TokenizerTaskConfig, group: Group) -> None:
 
 
 def train(config: TokenizerTaskConfig) -> None:
-    """Train the speech tokenizer described by `config` and export it."""
+    """Train the speech tokenizer described by `config` and export it.
+
+    Raises:
+        ConfigError: If several processes are to learn on anything but a processor.
+    """
+    if config.n_processes > 1 and torch.device(config.device).type != "cpu":
+        raise ConfigError(
+            f"n_processes={config.n_processes} is for device=cpu, not {config.device}: "
+            "leave it at 1"
+        )
     learn_together(partial(learn, config), config.n_processes)

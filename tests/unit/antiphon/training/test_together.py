@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from antiphon.errors import TrainingError
+from antiphon.errors import ConfigError, TrainingError
 from antiphon.training.together import Group, learn_together
 from antiphon.training.tokenizer_config import TokenizerTaskConfig
-from antiphon.training.tokenizer_task import TokenizerTask
+from antiphon.training.tokenizer_data import Batch
+from antiphon.training.tokenizer_task import TokenizerTask, train
 from speech_tokenizer import SpeechTokenizer
 
 N_SAMPLES = 16_000
@@ -95,32 +96,40 @@ def config(tmp_path: Path) -> TokenizerTaskConfig:
 
 
 def train_and_keep(config: TokenizerTaskConfig, group: Group) -> None:
-    """Train, then keep the weights of this process."""
+    """Train, then keep the weights of this process and how long what it heard was."""
     task = TokenizerTask(config)
     task.group = group
-    first = task.next_batch().features.sum()  # drawn before its process draws for itself
+    draw, heard = task.next_batch, []
+
+    def next_batch() -> Batch:
+        batch = draw()
+        heard.append(batch.mask.sum(-1).tolist())
+        return batch
+
+    task.next_batch = next_batch  # type: ignore[method-assign]
     task.train()
-    kept = {"weights": task.model.state_dict(), "first": first, "last": task.next_batch().features}
+    kept = {"weights": task.model.state_dict(), "heard": heard}
     torch.save(kept, Path(config.run) / f"kept-{group.rank}.pt")
 
 
 def test_a_tokenizer_that_two_processes_train_is_one(config: TokenizerTaskConfig) -> None:
     learn_together(partial(train_and_keep, config), 2)
     run = Path(config.run)
-    first, second = (torch.load(run / f"kept-{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = (torch.load(run / f"kept-{r}.pt", weights_only=True) for r in range(2))
     for name, value in first["weights"].items():
         assert torch.equal(value, second["weights"][name]), name
-    assert torch.equal(first["first"], second["first"])
-    last = [each["last"] for each in (first, second)]
-    assert last[0].shape != last[1].shape or not torch.equal(*last)  # they drew other batches
+    assert first["heard"] != second["heard"]  # each its own utterances
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "valid_cer" in line] == [3, 6, 6]
     assert len(SpeechTokenizer.from_pretrained(config.out).encode(torch.randn(N_SAMPLES), 16_000))
 
 
-def test_the_setting_starts_them_and_a_run_goes_on(config: TokenizerTaskConfig) -> None:
-    from antiphon.training.tokenizer_task import train
+def test_processes_are_for_a_processor(config: TokenizerTaskConfig) -> None:
+    with pytest.raises(ConfigError, match="n_processes=2 is for device=cpu, not cuda"):
+        train(replace(config, n_processes=2, device="cuda"))
 
+
+def test_the_setting_starts_them_and_a_run_goes_on(config: TokenizerTaskConfig) -> None:
     train(replace(config, n_processes=2))
     train(replace(config, n_processes=2, max_steps=9))
     lines = (Path(config.run) / "metrics.jsonl").read_text().splitlines()
