@@ -8,7 +8,7 @@ sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved d
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,10 @@ class LmTask(TrainingTask[LmTaskConfig]):
         """Take up a checkpoint's state."""
         super().load_state(state)
         self.listening.load_state_dict(state["listening"])  # type: ignore[arg-type]
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """The layers: all batches have the shape of rows or of recited rows."""
+        return (*self.model.model.layers, self.model.model.norm)
 
     def after_step(self) -> None:
         """Keep the number words' embeddings at their values."""

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import time
 from functools import cache
 from pathlib import Path
@@ -152,6 +153,12 @@ def has_fast_bf16() -> bool:
     flags = Path("/proc/cpuinfo")
     text = flags.read_text() if flags.exists() else ""
     return "flags" not in text or "avx512_bf16" in text or "amx_bf16" in text
+
+
+def find_compiler() -> str | None:
+    """Find the C++ compiler that torch.compile would call on a processor; None without any."""
+    names = (os.environ.get("CXX"), "g++", "clang++")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 def set_threads(n_threads: int) -> None:

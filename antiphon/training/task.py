@@ -19,7 +19,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from antiphon.checkpoints import compare_keys, shapes_of
 from antiphon.errors import CheckpointError
-from antiphon.training.loop import Run, has_fast_bf16, learning_rate_factor, set_threads
+from antiphon.training.loop import (
+    Run,
+    find_compiler,
+    has_fast_bf16,
+    learning_rate_factor,
+    set_threads,
+)
 from antiphon.training.optimizers import AnyOptimizer
 from antiphon.training.together import Group
 
@@ -42,6 +48,8 @@ class TaskConfig:
         device: Torch device.
         n_threads: CPU threads, 0 for torch's choice.
         use_bf16: Autocast to bfloat16; left out on a processor that has no instructions for it.
+        use_compile: Compile the network first (torch.compile), where the task says what of it; left
+            out where there is no C++ compiler.
         learning_rate: Peak of AdamW.
         validate_every: Steps between validations.
         start: Folder of a finished part to go on from; empty starts from random weights.
@@ -58,6 +66,7 @@ class TaskConfig:
     device: str = "cpu"
     n_threads: int = 1
     use_bf16: bool = True
+    use_compile: bool = False
     learning_rate: float = 1e-3
     validate_every: int = 250
     start: str = ""
@@ -141,6 +150,10 @@ class TrainingTask(ABC, Generic[Config]):
     def before_step(self) -> None:
         """What is to be done before a step."""
 
+    def compiled(self) -> Iterable[nn.Module]:
+        """Parts of the network that are worth compiling: those whose batches have few shapes."""
+        return ()
+
     def after_step(self) -> None:
         """What is to be done when the weights have moved."""
 
@@ -195,6 +208,16 @@ class TrainingTask(ABC, Generic[Config]):
             stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=is_short))
             yield
 
+    def compile(self) -> None:
+        """Compile what the task names, if the settings ask for it; it happens in the first step."""
+        if not self.config.use_compile:
+            return
+        if find_compiler() is None:
+            logger.warning("use_compile=true needs a C++ compiler such as g++: going on without")
+            return
+        for part in self.compiled():
+            part.compile(dynamic=False)
+
     def computes_bf16(self) -> bool:
         """True when bfloat16 is wanted and the device is quick at it."""
         return self.config.use_bf16 and (self.device.type != "cpu" or has_fast_bf16())
@@ -218,7 +241,7 @@ class TrainingTask(ABC, Generic[Config]):
     def log_validation(self) -> None:
         """Validate and log what came out."""
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):  # lengths of all kinds
             self.run.log(**self.validate())
         self.model.train()
 
@@ -232,6 +255,7 @@ class TrainingTask(ABC, Generic[Config]):
         logger.info("%s", asdict(self.config))
         with closing(self.run):
             self.resume()
+            self.compile()
             if not self.group.leads:  # other batches than the leader's
                 self.reseed(self.config.seed + self.run.step + APART * self.group.rank)
             self.learn()

@@ -5,11 +5,12 @@ vocoder only has to learn the filter and phase becomes a target. At run time not
 """
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.checkpoints import load_weights
@@ -152,6 +153,10 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         path = folder / "hift.pt"
         found = {key: value.float() for key, value in load_weights(path).items()}
         load_started(self.model, found, folder)
+
+    def compiled(self) -> Iterable[nn.Module]:
+        """The blocks of filters: their batches are always equally long."""
+        return (*self.model.resblocks, *self.model.source_resblocks)
 
     def next_batch(self) -> VocoderBatch:
         """Draw a batch on the run's device; half of the mels carry noise, as a decoder's do."""

@@ -1,6 +1,9 @@
 """What every task shares: a stopped run goes on; settings that do not fit are refused."""
 
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from torch import nn
 
 from antiphon.errors import CheckpointError
+from antiphon.training import task as task_module
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started
 
@@ -18,22 +22,31 @@ class LineConfig(TaskConfig):
     use_muon: bool = True
 
 
+class Line(nn.Linear):
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(batch, self.weight, self.bias)
+
+
 class LineTask(TrainingTask[LineConfig]):
     """Learns to copy; each batch depends on the step alone."""
 
     def __init__(self, config: LineConfig) -> None:
         super().__init__(config)
         torch.manual_seed(0)
-        layers = nn.ModuleList([nn.Linear(config.width, config.width)])
-        self.model = nn.ModuleDict({"layers": layers})
+        self.layer = Line(config.width, config.width)
+        self.model = nn.ModuleDict({"layers": nn.ModuleList([self.layer])})
         self.optimizer = build_optimizer(self.model, config.learning_rate, config.use_muon)
 
     def losses(self) -> Losses:
         generator = torch.Generator().manual_seed(self.run.step)
         batch = torch.randn(8, self.config.width, generator=generator)
-        return {"total": (self.model["layers"][0](batch) - batch).square().mean()}
+        return {"total": (self.layer(batch) - batch).square().mean()}
+
+    def compiled(self) -> Iterable[nn.Module]:
+        return (self.layer,)
 
     def validate(self) -> dict[str, float]:
+        self.layer(torch.zeros(1 + self.run.step, self.config.width))
         return {"valid": 0.5}
 
     def start_from(self, folder: Path) -> None:
@@ -81,3 +94,29 @@ def test_a_part_of_another_shape_is_no_start(tmp_path: Path) -> None:
     LineTask(config(tmp_path / "alike", max_steps=1, learning_rate=0.0, **start)).train()
     for name, value in weights(tmp_path / "small").items():
         assert torch.equal(weights(tmp_path / "alike")[name], value)
+
+
+def test_a_compiled_run_equals_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Size] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., object]:
+        seen.extend(value.shape for value in inputs if not isinstance(value, nn.Parameter))
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+    monkeypatch.setattr(task_module, "find_compiler", lambda: "/usr/bin/c++")
+    LineTask(config(tmp_path / "plain", validate_every=2)).train()
+    LineTask(config(tmp_path / "compiled", validate_every=2, use_compile=True)).train()
+    assert seen == [(8, 4)]  # the batches alone: validation has other lengths each time
+    for name, value in weights(tmp_path / "plain").items():
+        torch.testing.assert_close(weights(tmp_path / "compiled")[name], value)
+
+
+def test_nothing_is_compiled_without_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(task_module, "find_compiler", lambda: None)
+    with caplog.at_level(logging.WARNING):
+        LineTask(config(tmp_path, use_compile=True)).train()
+    assert "needs a C++ compiler" in caplog.text
+    assert weights(tmp_path)
