@@ -128,7 +128,10 @@ class Adversary:
         with seeded(config.seed):
             self.model = Discriminators(sizes).to(config.device)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.discriminator_learning_rate, betas=(0.8, 0.99)
+            self.model.parameters(),
+            lr=config.discriminator_learning_rate,
+            betas=(0.8, 0.99),
+            fused=True,
         )
 
     def learn(self, recorded: Tensor, made: Tensor, rate_factor: float) -> Losses:

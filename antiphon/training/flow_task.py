@@ -149,7 +149,11 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
         self.model = build_flow(config, config_path, self.store.mean)
         self.average = AveragedModel(self.model, avg_fn=moving_average(config.ema_decay))
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            fused=True,
         )
 
     def _source(self) -> FlowSource:

@@ -133,7 +133,11 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         self.model = build_vocoder(config).to(self.device)
         self.criterion = VocoderLoss(config.phase_weight, config.mel_weight).to(self.device)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.8, 0.99),
+            weight_decay=0.01,
+            fused=True,
         )
         self.adversary = Adversary(config)
         self.store = self._open_store()
