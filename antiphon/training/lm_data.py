@@ -24,6 +24,8 @@ from antiphon.training.recogniser import ENGLISH, text_to_labels
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
+RESTATED = re.compile(r".*? (is|comes|says)\b|.*?:|.*?等于|.*?：|.*?是")
+"""What an answer begins with that restates its question."""
 Codes = npt.NDArray[np.int16]
 
 
@@ -210,10 +212,14 @@ class SegmentBuilder:
         return Segment(opening + reply, targets)
 
     def recited(self, answer: str) -> Segment:
-        """An answer to a sum or count, alone; only what follows from its beginning is learned."""
-        begin = re.match(r".*? is|.*?:|.*?等于|.*?：", answer)
+        """An answer alone that restates its question; only what follows from that is learned.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        begin = RESTATED.match(answer)
         if begin is None:
-            raise ValueError(f"neither a sum nor a count: {answer!r}")
+            raise ValueError(f"neither a sum nor a count nor a fact: {answer!r}")
         given = self.tokenizer.encode(begin.group())
         result = self.tokenizer.encode(answer)[len(given) :]
         ids = [self.layout.assistant, *given, *result]

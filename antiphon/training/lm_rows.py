@@ -12,10 +12,21 @@ from antiphon.training.corpus_plan import answer_key
 from antiphon.training.data import Record, versions_of
 from antiphon.training.domain.table import Domain
 from antiphon.training.grammar import Exchange
-from antiphon.training.lm_data import Codes, Row, Segment, SegmentBuilder, follow, pack
+from antiphon.training.lm_data import RESTATED, Codes, Row, Segment, SegmentBuilder, follow, pack
 
 TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
-RECITED_COUNTS = 0.4
+RECITED_COUNTS, RECITED_FACTS = 0.3, 0.35
+FACTS = [
+    "calendar",
+    "neighbours",
+    "opposites",
+    "capitals",
+    "colours",
+    "sounds",
+    "translate",
+    "spell",
+    "spell",
+]
 RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
@@ -31,7 +42,8 @@ class Mixture:
     Attributes:
         transcription: Share of spoken questions that are only written down.
         silent: Share that are answered in text alone; the end of the reply is not learned there.
-        recited: Share of batches that are sums and counts in text alone: the cheapest practice.
+        recited: Share of batches that are sums, counts and facts in text alone: the cheapest
+            practice.
         typed: Share of rows with typed instead of spoken questions.
         dialogue: Share of rows that are one conversation.
         spoken: Share of batches that are answers alone, to put their text into sound.
@@ -47,7 +59,7 @@ class Mixture:
 
 LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
 SPEAKING = Mixture(
-    transcription=0.1, silent=0.25, recited=0.06, typed=0.12, dialogue=0.1, spoken=0.5
+    transcription=0.15, silent=0.45, recited=0.1, typed=0.12, dialogue=0.1, spoken=0.4
 )
 
 
@@ -90,6 +102,7 @@ class RowSource:
         layout, tokenizer = builder.layout, builder.tokenizer
         kinds: tuple[TurnKind, TurnKind] = ("speech", "text")
         self.prefixes = {kind: render_system(kind, layout, tokenizer) for kind in kinds}
+        self.facts = [skill for skill in FACTS if skill in domain.skills]
         self.order: list[Record] = []
         self.fillers = list(answers.values())
         self.texts = [key for key in answers if "\n" not in key]  # those at the usual pace
@@ -188,12 +201,22 @@ class RowSource:
         return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
 
     def recited(self) -> Segment:
-        """A sum or a count to say to the end."""
-        if self.rng.random() < RECITED_COUNTS:
+        """A sum, a count or a fact to say to the end."""
+        kind = self.rng.random()
+        if kind < RECITED_COUNTS:
             exchange = self.domain.long_count(self.rng)
+        elif kind < RECITED_COUNTS + RECITED_FACTS:
+            exchange = self.fact()
         else:
             exchange = self.domain.draw(self.rng, "arithmetic")
         return self.builder.recited(exchange.answer)
+
+    def fact(self) -> Exchange:
+        """Something to know by heart whose answer restates the question."""
+        while True:
+            exchange = self.domain.draw(self.rng, self.rng.choice(self.facts))
+            if RESTATED.match(exchange.answer):
+                return exchange
 
     def recited_row(self, length: int) -> Row:
         """Pack sums and counts into a short row, without a system prompt."""

@@ -10,7 +10,7 @@ from transformers import GlmConfig, GlmForCausalLM
 from antiphon.dialogue.prompt import render_prompt, speech_turn
 from antiphon.training import lm_data, lm_rows
 from antiphon.training.data import Record
-from antiphon.training.domain.table import SmallDomain
+from antiphon.training.domain.table import SmallDomain, find_domain
 from tests.small_vocabulary import N_AUDIO, small_tokenizer
 
 
@@ -148,9 +148,32 @@ def test_an_answer_to_speak_teaches_its_sound_and_its_end(builder, tokenizer):
     assert asked.ids[-len(segment.ids) :] == segment.ids
 
 
-def test_only_sums_and_counts_are_recited(builder):
-    with pytest.raises(ValueError, match="neither a sum nor a count"):
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        ("The capital of Iceland is Reykjavik.", " Reykjavik."),
+        ("Island is spelled I, S.", " spelled I, S."),
+        ("After May comes June.", " June."),
+        ("A frog says ribbit.", " ribbit."),
+        ("牛奶是白色的。", "白色的。"),
+    ],
+)
+def test_a_recited_fact_teaches_what_was_asked_for(builder, tokenizer, answer, result):
+    assert tokenizer.decode(learned(builder.recited(answer))) == result
+
+
+def test_what_does_not_restate_its_question_is_not_recited(builder):
+    with pytest.raises(ValueError, match="neither a sum nor a count nor a fact"):
         builder.recited("Hello there.")
+
+
+def test_facts_to_recite_are_free_for_training_and_restate_their_questions(builder):
+    rows = lm_rows.RowSource(builder, find_domain("full"), [], {}, {"Nine.": codes(1, 2)}, 256)
+    facts = [rows.fact() for _ in range(200)]
+    assert {fact.skill for fact in facts} == set(lm_rows.FACTS)
+    assert {fact.language for fact in facts} == {"en", "zh"}
+    assert not any(fact.is_reserved for fact in facts)
+    assert all(lm_data.RESTATED.match(fact.answer) for fact in facts)
 
 
 def test_readings_are_written_down_only(builder, tokenizer):
