@@ -124,7 +124,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         self.is_quantised = bool(state["is_quantised"])
 
     def start_from(self, folder: Path) -> None:
-        """Take an exported encoder and its recogniser; the codes are made anew.
+        """Take an exported encoder, its codes unless they shall be new, and its recogniser.
 
         Raises:
             CheckpointError: If it is of another size, or pools after another layer.
@@ -139,6 +139,7 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         half = load_safetensors(folder / RECOGNISER_FILE)
         state = {key: value.float() for key, value in half.items()}
         load_started(self.model.recogniser, state, folder)
+        self.is_quantised = not self.config.new_codes
 
     def reseed(self, seed: int) -> None:
         """Draw differently from here on."""

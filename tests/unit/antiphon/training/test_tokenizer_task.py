@@ -112,6 +112,20 @@ def test_it_starts_from_an_exported_tokenizer_of_the_same_size(
         assert torch.equal(value, exported[name]), name
 
 
+@pytest.mark.parametrize("new_codes", [False, True])
+def test_codes_go_on_unless_they_shall_be_new(config: TokenizerTaskConfig, new_codes: bool) -> None:
+    TokenizerTask(config).train()
+    again = replace(
+        config, run=config.run + "-again", start=config.out, new_codes=new_codes, quantise_from=0.0
+    )
+    task = TokenizerTask(again)
+    task.resume()
+    before = task.model.encoder.codebook.weight.clone()
+    task.before_step()
+    assert task.is_quantised
+    assert torch.equal(task.model.encoder.codebook.weight, before) == (not new_codes)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
