@@ -17,6 +17,7 @@ import soundfile
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from antiphon.audio import pcm16_to_float, read_audio, resample, write_wav
+from tests.programs import find_espeak
 
 FLAGS = (
     "--headless=new",
@@ -113,10 +114,8 @@ def find_chromium() -> str:
 
 def make_question(folder: Path, words: str, voice: str = "en-us") -> Path:
     """Write a spoken question for the fake microphone, which plays it over and over."""
-    if shutil.which("espeak-ng") is None:
-        pytest.skip("needs espeak-ng to speak into the fake microphone: install espeak-ng")
     spoken = folder / "spoken.wav"
-    subprocess.run(["espeak-ng", "-v", voice, "-w", str(spoken), words], check=True, timeout=120)
+    subprocess.run([find_espeak(), "-v", voice, "-w", str(spoken), words], check=True, timeout=120)
     waveform = read_audio(spoken, MIC_RATE)
     pause = np.zeros(MIC_RATE // 2, np.float32)
     path = folder / "microphone.wav"

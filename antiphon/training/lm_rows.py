@@ -16,7 +16,7 @@ from antiphon.training.lm_data import RESTATED, Codes, Row, Segment, SegmentBuil
 
 TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 RECITED_COUNTS, RECITED_FACTS = 0.3, 0.35
-FACTS = [
+FACTS = (
     "calendar",
     "neighbours",
     "opposites",
@@ -24,9 +24,8 @@ FACTS = [
     "colours",
     "sounds",
     "translate",
-    "spell",
-    "spell",
-]
+    *2 * ("spell",),  # the most to know by heart
+)
 RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
@@ -219,7 +218,7 @@ class RowSource:
                 return exchange
 
     def recited_row(self, length: int) -> Row:
-        """Pack sums and counts into a short row, without a system prompt."""
+        """Pack sums, counts and facts into a short row, without a system prompt."""
         return pack([], fill(self.recited, length), length, is_dialogue=False)
 
     def spoken(self) -> Segment:

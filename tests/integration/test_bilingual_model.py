@@ -1,7 +1,6 @@
 """The bilingual model understands voices kept for testing, in two languages, and answers."""
 
 import asyncio
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from antiphon.training.voices import (
     RESERVED_VOICES,
 )
 from speech_tokenizer import SpeechTokenizer
+from tests.programs import find_espeak
 
 ENGLISH = (
     "what is the capital of france",
@@ -31,8 +31,6 @@ ENGLISH = (
 )
 MANDARIN = ("法国的首都是哪里", "你好你叫什么名字", "三加四等于几", "从一数到九")
 MOST_ERRORS = 0.2  # of letters; a tokenizer that hears nothing has 0.8 and more
-
-
 ANSWERS = {
     "what is the capital of france": "The capital of France is Paris.",
     "what is twenty minus five": "Twenty minus five is fifteen.",
@@ -42,6 +40,12 @@ ANSWERS = {
     "从三数到七": "从三到七：三，四，五，六，七。",
 }
 MOST_WRONG = 2
+SAID_AGAIN = ("what is twenty minus five", "say that again")
+Talk = tuple[tuple[str, ...], str | None]
+TALKS: tuple[Talk, ...] = (
+    *(((text,), None) for text in ANSWERS),
+    *((SAID_AGAIN, voice) for voice in OUTPUT_VOICES),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +54,7 @@ def folder(repo_root: Path) -> Path:
 
 
 def speak(text: str) -> np.ndarray:
-    if shutil.which("espeak-ng") is None:
-        pytest.skip("needs espeak-ng: install espeak-ng")
+    find_espeak()
     return say(text, RESERVED_VOICES[1] if text.isascii() else RESERVED_MANDARIN_VOICES[0])
 
 
@@ -61,15 +64,21 @@ def median_pitch(waveform: np.ndarray) -> float:
     return float(np.median(f0[f0 > 0]))
 
 
-async def converse(folder: Path, talks: list[tuple[list[str], str | None]]) -> list[list[Heard]]:
+async def converse(folder: Path) -> dict[Talk, list[Heard]]:
     """Ask the questions of each talk one after the other, to be answered in its voice."""
     bundle = load_parts(ModelChoice(model=str(folder), device="cpu", dtype="float32"))
-    replies = []
+    replies = {}
     async with open_pipeline(bundle) as pipeline:
-        for texts, voice in talks:
+        for texts, voice in TALKS:
             session = Session()
-            replies.append([await ask(pipeline, speak(text), session, voice) for text in texts])
+            heard = [await ask(pipeline, speak(text), session, voice) for text in texts]
+            replies[texts, voice] = heard
     return replies
+
+
+@pytest.fixture(scope="module")
+def replies(folder: Path) -> dict[Talk, list[Heard]]:
+    return asyncio.run(converse(folder.parent))
 
 
 @pytest.fixture(scope="module")
@@ -91,22 +100,22 @@ def test_it_hears_voices_kept_for_testing(
     assert errors / total < MOST_ERRORS, pairs
 
 
-def test_it_answers_in_the_language_of_the_question(folder: Path) -> None:
-    replies = asyncio.run(converse(folder.parent, [([text], None) for text in ANSWERS]))
-    said = [heard.done.text for (heard,) in replies]
-    wrong = [text for text, right in zip(said, ANSWERS.values(), strict=True) if text != right]
-    assert len(wrong) <= MOST_WRONG, said
-    assert all(
-        text.isascii() == asked.isascii() for asked, text in zip(ANSWERS, said, strict=True)
-    ), said
-    assert all(heard.done.audio_s > 0.5 for (heard,) in replies)
+def test_it_answers_in_the_language_of_the_question(replies: dict[Talk, list[Heard]]) -> None:
+    heard = {text: replies[(text,), None][0] for text in ANSWERS}
+    said = {text: reply.done.text for text, reply in heard.items()}
+    assert sum(said[text] != right for text, right in ANSWERS.items()) <= MOST_WRONG, said
+    assert all(text.isascii() == answer.isascii() for text, answer in said.items()), said
+    assert all(reply.done.audio_s > 0.5 for reply in heard.values())
 
 
-def test_it_has_three_voices_and_follows_up(folder: Path) -> None:
-    talk = ["what is twenty minus five", "say that again"]
-    talks: list[tuple[list[str], str | None]] = [(talk, voice) for voice in OUTPUT_VOICES]
-    replies = asyncio.run(converse(folder.parent, talks))
-    assert all(first.done.text == again.done.text for first, again in replies)
-    pitches = [median_pitch(first.waveform) for first, _ in replies]
-    by_voice = dict(zip(OUTPUT_VOICES, pitches, strict=True))
-    assert by_voice["low"] < by_voice["middle"] < by_voice["high"], by_voice
+def test_it_says_again_what_it_said(replies: dict[Talk, list[Heard]]) -> None:
+    first, again = replies[SAID_AGAIN, "middle"]
+    assert first.done.text
+    assert again.done.text == first.done.text
+
+
+def test_its_three_voices_differ_in_pitch(replies: dict[Talk, list[Heard]]) -> None:
+    low, middle, high = (
+        median_pitch(replies[SAID_AGAIN, voice][0].waveform) for voice in ("low", "middle", "high")
+    )
+    assert low < middle < high

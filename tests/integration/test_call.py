@@ -4,7 +4,6 @@ The limits by the clock are wider than the bars that `python -m benchmarks.page`
 machine of its own: a busy one starves the audio threads. What is counted in samples holds anywhere.
 """
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from benchmarks.page_endurance import begin_reply, kept, shown
 from benchmarks.page_rows import compare, interrupt
 from benchmarks.running_page import PAGE, RunningPage, running_page
 from tests.page_driver import find_chromium
+from tests.programs import find_espeak
 
 PATIENCE_S = 120.0
 ANSWER_MS = 8000  # the bar is 1400; beyond this nobody would call it a conversation
@@ -31,8 +31,7 @@ STEP = 2e-3  # a click is a tenth of full scale or more
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPage]:
     find_chromium()
-    if shutil.which("espeak-ng") is None:
-        pytest.skip("needs espeak-ng to speak into the microphone: install espeak-ng")
+    find_espeak()
     with running_page(tmp_path_factory.mktemp("page")) as running:
         yield running
 

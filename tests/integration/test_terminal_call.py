@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from fastapi import FastAPI
 
 from antiphon.realtime.conversation_store import ConversationItem
 from antiphon.realtime.parts import RealtimeOptions, RealtimeParts
+from tests.programs import find_espeak
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EMBEDDED = REPOSITORY / "resources" / "embedded"
@@ -160,9 +160,7 @@ async def embedded_server(root: Path) -> AsyncIterator[str]:
 
 @pytest.mark.slow
 def test_the_shipped_model_answers_a_spoken_question(tmp_path: Path) -> None:
-    espeak = shutil.which("espeak-ng")
-    if espeak is None:
-        pytest.skip("needs espeak-ng to ask a question (apt-get install espeak-ng)")
+    espeak = find_espeak()
     if not (EMBEDDED / "lm").is_dir():
         pytest.skip(f"needs the embedded model in {EMBEDDED}")
     clip, out = tmp_path / "question.wav", tmp_path / "out.wav"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.training import loop
-from antiphon.training.loop import LONGEST_STEP_S, Run
+from antiphon.training.loop import LONGEST_STEP_S, Run, find_compiler
 
 
 class Clock:
@@ -82,3 +82,16 @@ def test_steps_can_end_a_run_before_its_time(tmp_path: Path, clock: Clock) -> No
     assert run.fraction == 0.5
     steps(run, clock, 1.0, 1.0)
     assert run.is_over
+
+
+def test_the_compiler_that_is_named_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert find_compiler() is None
+    for name in ("g++", "mine"):
+        (tmp_path / name).touch(mode=0o755)
+    assert find_compiler() == str(tmp_path / "g++")
+    monkeypatch.setenv("CXX", "mine")
+    assert find_compiler() == str(tmp_path / "mine")
