@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from antiphon.training import grammar
+from antiphon.training.domain.conversation import FAST, SLOW
 from antiphon.training.domain.table import FULL, SMALL, Domain, find_domain
 from antiphon.training.grammar import Exchange
 from antiphon.training.voices import (
@@ -20,6 +21,8 @@ from antiphon.training.voices import (
 )
 
 RESERVED = "reserved"
+PACED_RECITALS = 0.3
+PACES = (SLOW, FAST)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class DataTaskConfig:
         n_workers: Synthesiser processes.
         seed: Seed of texts and voices.
         domain: "small" (seven skills in English) or "full" (all skills, English and Mandarin).
+        prefix: What names begin with: another one adds a draw (of another seed) to a corpus.
     """
 
     out: str = "data/speech"
@@ -54,6 +58,7 @@ class DataTaskConfig:
     n_workers: int = 2
     seed: int = 1
     domain: str = SMALL
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,13 @@ def plan_corpus(config: DataTaskConfig) -> list[Utterance]:
     """
     domain = find_domain(config.domain)
     plan = plan_full(config, domain) if domain.name == FULL else plan_small(config)
-    return [*reserved_questions(config, domain), *plan]
+    return [named(config.prefix, each) for each in (*reserved_questions(config, domain), *plan)]
+
+
+def named(prefix: str, utterance: Utterance) -> Utterance:
+    """Put a prefix before an utterance's name and that of the one before it."""
+    context = prefix + utterance.context if utterance.context else ""
+    return replace(utterance, id=prefix + utterance.id, context=context)
 
 
 def plan_small(config: DataTaskConfig) -> list[Utterance]:
@@ -165,10 +176,10 @@ def plan_full(config: DataTaskConfig, domain: Domain) -> list[Utterance]:
             )
         )
     kept = list(answers.values())[: config.n_answers]
-    kept += [spoken_answer("", domain.recital(rng)) for _ in range(config.n_recitals)]
-    named = [replace(answer, id=f"a{index}") for index, answer in enumerate(kept)]
-    plan += named
-    others = rng.sample(named, min(len(named), config.n_other_voices))
+    kept += [spoken_answer("", recital_at_a_pace(rng, domain)) for _ in range(config.n_recitals)]
+    numbered = [replace(answer, id=f"a{index}") for index, answer in enumerate(kept)]
+    plan += numbered
+    others = rng.sample(numbered, min(len(numbered), config.n_other_voices))
     plan += [other for answer in others for other in in_other_voices(answer)]
     rng.shuffle(plan)
     return plan
@@ -230,6 +241,12 @@ def question_language(turn: Exchange) -> str:
     if not turn.sound:
         return turn.language
     return turn.sound.partition(":")[2] if turn.question else ""
+
+
+def recital_at_a_pace(rng: random.Random, domain: Domain) -> Exchange:
+    """Draw a text to say, now and then slower or faster than usual."""
+    text = domain.recital(rng)
+    return replace(text, pace=rng.choice(PACES)) if rng.random() < PACED_RECITALS else text
 
 
 def spoken_answer(name: str, turn: Exchange) -> Utterance:

@@ -203,13 +203,31 @@ class SegmentBuilder:
         learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
         return leave_open(Segment(segment.ids, learned))
 
-    def spoken(self, answer: str, codes: Codes) -> Segment:
-        """An answer alone, given as text; only its sound and its end are learned."""
+    def spoken(self, answer: str, codes: Codes, wish: str = "") -> Segment:
+        """An answer alone, given as text; only its sound and its end are learned.
+
+        Args:
+            answer: Its text.
+            codes: Its sound.
+            wish: Typed words before it that say how fast to speak.
+        """
         reply = self.reply(answer, codes)
-        opening = [self.layout.assistant, *self.modes[REPLY_MODE]]
+        asked = [self.layout.user, *self.typed(wish)] if wish else []
+        opening = [*asked, self.layout.assistant, *self.modes[REPLY_MODE]]
         sound = [t if t >= self.layout.audio_0 else NO_TARGET for t in reply]
         targets = [NO_TARGET] * (len(opening) - 1) + sound + [self.layout.user]
         return Segment(opening + reply, targets)
+
+    def echoed(self, answer: str, wish: str, filler: Codes) -> Segment:
+        """An answer and a typed wish to hear it again; only its text, once more, is learned.
+
+        Any sound does between the two: the text is to be found beyond it.
+        """
+        text = self.tokenizer.encode(answer)[:N_TEXT_BLOCK]
+        sound = [self.layout.audio_0 + int(code) for code in filler[:N_AUDIO_BLOCK]]
+        said = [self.layout.assistant, *self.modes[REPLY_MODE], *text, *sound]
+        again = leave_open(self.segment(self.typed(wish), REPLY_MODE, text))
+        return follow([Segment(said, [])], again)
 
     def recited(self, answer: str) -> Segment:
         """An answer alone that restates its question; only what follows from that is learned.

@@ -79,8 +79,10 @@ def export_language_model(model: GlmForCausalLM, out: Path, max_turns: int | Non
 
 def write_domain(name: str, languages: Sequence[str], out: Path) -> None:
     """Write beside the weights what the model was taught, for its evaluation."""
-    described = {"domain": name, "languages": list(languages)}
-    (out / DOMAIN_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    path = out / DOMAIN_FILE
+    described = json.dumps({"domain": name, "languages": list(languages)}, indent=2) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != described:  # others may read it
+        path.write_text(described, encoding="utf-8")
 
 
 def read_domain(folder: Path) -> str:

@@ -3,19 +3,24 @@
 Knows no network; single exchanges are built in lm_data.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from antiphon.dialogue.prompt import render_system
+from antiphon.dialogue.prompt import N_AUDIO_BLOCK, render_system
 from antiphon.dialogue.session import TurnKind
 from antiphon.training.corpus_plan import answer_key
 from antiphon.training.data import Record, versions_of
+from antiphon.training.domain.conversation import PACES, SAY_AGAIN
+from antiphon.training.domain.pinyin import CHINESE
 from antiphon.training.domain.table import Domain
 from antiphon.training.grammar import Exchange
 from antiphon.training.lm_data import RESTATED, Codes, Row, Segment, SegmentBuilder, follow, pack
 
 TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 RECITED_COUNTS, RECITED_FACTS = 0.3, 0.35
+ECHOED = 0.5  # of what is recited where conversations are taught: saying an answer again
+PACED = 0.25  # of answers alone, where some are slower or faster
 FACTS = (
     "calendar",
     "neighbours",
@@ -41,8 +46,8 @@ class Mixture:
     Attributes:
         transcription: Share of spoken questions that are only written down.
         silent: Share that are answered in text alone; the end of the reply is not learned there.
-        recited: Share of batches that are sums, counts and facts in text alone: the cheapest
-            practice.
+        recited: Share of batches that are sums, counts, facts and what was just said, in text
+            alone: the cheapest practice.
         typed: Share of rows with typed instead of spoken questions.
         dialogue: Share of rows that are one conversation.
         spoken: Share of batches that are answers alone, to put their text into sound.
@@ -58,7 +63,7 @@ class Mixture:
 
 LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
 SPEAKING = Mixture(
-    transcription=0.15, silent=0.45, recited=0.1, typed=0.12, dialogue=0.1, spoken=0.4
+    transcription=0.2, silent=0.45, recited=0.12, typed=0.08, dialogue=0.1, spoken=0.34
 )
 
 
@@ -105,6 +110,7 @@ class RowSource:
         self.order: list[Record] = []
         self.fillers = list(answers.values())
         self.texts = [key for key in answers if "\n" not in key]  # those at the usual pace
+        self.paced = [key for key in answers if "\n" in key]
         self.lists = [text for text in self.texts if ":" in text or "：" in text] or self.texts
 
     def next_record(self) -> Record:
@@ -200,7 +206,9 @@ class RowSource:
         return pack(self.prefixes[kind], segments, self.row_length, is_dialogue)
 
     def recited(self) -> Segment:
-        """A sum, a count or a fact to say to the end."""
+        """A sum, a count or a fact to say to the end, or anything to say again."""
+        if self.domain.max_turns > 1 and self.rng.random() < ECHOED:
+            return self.echoed()
         kind = self.rng.random()
         if kind < RECITED_COUNTS:
             exchange = self.domain.long_count(self.rng)
@@ -209,6 +217,14 @@ class RowSource:
         else:
             exchange = self.domain.draw(self.rng, "arithmetic")
         return self.builder.recited(exchange.answer)
+
+    def echoed(self) -> Segment:
+        """An answer, or words in any order, to say again."""
+        draw = self.domain.draw if self.rng.random() < 0.5 else self.domain.recital
+        said = draw(self.rng)
+        wishes = (*SAY_AGAIN[said.language], *itertools.chain(*PACES[said.language].values()))
+        filler = self.rng.choice(self.fillers)[: self.rng.randrange(N_AUDIO_BLOCK)]
+        return self.builder.echoed(said.answer, self.rng.choice(wishes), filler)
 
     def fact(self) -> Exchange:
         """Something to know by heart whose answer restates the question."""
@@ -223,8 +239,18 @@ class RowSource:
 
     def spoken(self) -> Segment:
         """An answer to put into sound."""
+        if self.paced and self.rng.random() < PACED:
+            return self.paced_answer()
         text = self.rng.choice(self.lists if self.rng.random() < SPOKEN_LISTS else self.texts)
         return self.builder.spoken(text, self.answers[text])
+
+    def paced_answer(self) -> Segment:
+        """An answer to put into sound as slowly or quickly as somebody wishes."""
+        key = self.rng.choice(self.paced)
+        text, _, pace = key.partition("\n")
+        language = "zh" if CHINESE.search(text) else "en"
+        wish = self.rng.choice(PACES[language][float(pace)])
+        return self.builder.spoken(text, self.answers[key], wish)
 
     def spoken_row(self) -> Row:
         """Pack answers alone, without a system prompt: most of such a row is sound."""

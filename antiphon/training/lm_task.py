@@ -40,15 +40,21 @@ from antiphon.training.lm_data import (
     follow,
     stack_rows,
 )
-from antiphon.training.lm_export import export_language_model, read_domain, write_domain
+from antiphon.training.lm_export import export_language_model
 from antiphon.training.lm_listening import ListeningHead
 from antiphon.training.lm_rows import RowSource, mixture_at
-from antiphon.training.lm_vocabulary import copy_vocabulary, vocabulary_texts
+from antiphon.training.lm_vocabulary import prepare_vocabulary
 from antiphon.training.number_words import NumberWords
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.prefetch import prefetch
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started, seeded
-from antiphon.training.text_vocabulary import write_text_vocabulary
+from antiphon.training.task import (
+    Losses,
+    TaskConfig,
+    TrainingTask,
+    load_started,
+    seeded,
+    train_together,
+)
 from antiphon.training.widening import widen_feed_forward
 from speech_tokenizer.weights import load_encoder
 
@@ -79,6 +85,7 @@ class LmTaskConfig(TaskConfig):
         context_length: Longest prompt plus reply.
         reload_every: Steps after which new codes are looked for.
         n_loaders: Processes that make batches ahead; 0 makes them in a thread.
+        n_processes: Processes that learn together on the processor, each from batches of its own.
     """
 
     domain: str = SMALL
@@ -105,6 +112,7 @@ class LmTaskConfig(TaskConfig):
     validate_every: int = 200
     reload_every: int = 300
     n_loaders: int = 0
+    n_processes: int = 1
 
 
 def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
@@ -165,7 +173,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
         codebook = self.codebook = codebook_of(config.tokenizer)
         self.fraction = torch.zeros(1).share_memory_()
         self.n_codes = len(codebook)
-        self._write_vocabulary()
+        prepare_vocabulary(self.domain, config.start, config.out, config.n_ranks, self.n_codes)
         self.tokenizer = GlmTextTokenizer.from_pretrained(config.out)
         with seeded(config.seed):
             self.model = GlmForCausalLM(glm_config(config, self.tokenizer))
@@ -196,16 +204,6 @@ class LmTask(TrainingTask[LmTaskConfig]):
         )
         self.rows = self.batches()
 
-    def _write_vocabulary(self) -> None:
-        """Take over the text vocabulary, or learn it unless an earlier call did."""
-        config, out = self.config, Path(self.config.out)
-        if config.start:
-            copy_vocabulary(Path(config.start), out)
-        elif not (out / "tokenizer.model").exists() or read_domain(out) != self.domain.name:
-            texts = vocabulary_texts(self.domain)
-            write_text_vocabulary(out, texts, config.n_ranks, self.n_codes)
-        write_domain(self.domain.name, self.domain.languages, out)
-
     def state(self) -> dict[str, object]:
         """What a checkpoint holds."""
         return {**super().state(), "listening": self.listening.state_dict()}
@@ -214,6 +212,10 @@ class LmTask(TrainingTask[LmTaskConfig]):
         """Take up a checkpoint's state."""
         super().load_state(state)
         self.listening.load_state_dict(state["listening"])  # type: ignore[arg-type]
+
+    def learned(self) -> Iterable[nn.Parameter]:
+        """The model's and the listening head's."""
+        return (*self.model.parameters(), *self.listening.parameters())
 
     def compiled(self) -> Iterable[nn.Module]:
         """The layers: all batches have the shape of rows or of recited rows."""
@@ -382,5 +384,13 @@ def skill_name(record: Record) -> str:
 
 
 def train(config: LmTaskConfig) -> None:
-    """Train the language model described by `config` and export it."""
-    LmTask(config).train()
+    """Train the language model described by `config` and export it.
+
+    Raises:
+        ConfigError: If several processes are to learn on anything but a processor.
+    """
+    if config.n_processes > 1:  # once, before all read it
+        n_codes = len(codebook_of(config.tokenizer))
+        domain = find_domain(config.domain)
+        prepare_vocabulary(domain, config.start, config.out, config.n_ranks, n_codes)
+    train_together(LmTask, config, config.n_processes)

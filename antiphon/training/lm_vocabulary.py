@@ -1,5 +1,6 @@
 """What the language model's text vocabulary is learned from, or taken from. Knows no network."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from antiphon.dialogue.prompt import REPLY_MODE, system_prompt
 from antiphon.training.domain.table import Domain
 from antiphon.training.lm_data import TRANSCRIPTION_MODE, typed_forms
+from antiphon.training.lm_export import read_domain, write_domain
+from antiphon.training.text_vocabulary import write_text_vocabulary
 
 VOCABULARY_FILES = ("tokenizer.model", "tokenizer_config.json")
 
@@ -20,9 +23,24 @@ def vocabulary_texts(domain: Domain) -> list[str]:
     return plain + typed + 50 * fixed
 
 
+def prepare_vocabulary(domain: Domain, start: str, out: str, n_ranks: int, n_codes: int) -> None:
+    """Take over the text vocabulary of the model to start from, or learn one that is not there.
+
+    Once it is there, several processes may do so at the same time.
+    """
+    folder = Path(out)
+    if start:
+        copy_vocabulary(Path(start), folder)
+    elif not (folder / "tokenizer.model").exists() or read_domain(folder) != domain.name:
+        write_text_vocabulary(folder, vocabulary_texts(domain), n_ranks, n_codes)
+    write_domain(domain.name, domain.languages, folder)
+
+
 def copy_vocabulary(start: Path, out: Path) -> None:
     """Take over the text vocabulary of the model that a run goes on from."""
     out.mkdir(parents=True, exist_ok=True)
     for name in VOCABULARY_FILES:
         if start.resolve() != out.resolve():
-            shutil.copyfile(start / name, out / name)
+            part = out / f"{name}.{os.getpid()}.part"  # others may read or write it meanwhile
+            shutil.copyfile(start / name, part)
+            part.replace(out / name)

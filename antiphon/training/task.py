@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from antiphon.checkpoints import compare_keys, shapes_of
-from antiphon.errors import CheckpointError
+from antiphon.errors import CheckpointError, ConfigError
+from antiphon.logs import configure_logging
 from antiphon.training.loop import (
     Run,
     find_compiler,
@@ -27,7 +29,7 @@ from antiphon.training.loop import (
     set_threads,
 )
 from antiphon.training.optimizers import AnyOptimizer
-from antiphon.training.together import Group
+from antiphon.training.together import Group, learn_together
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +159,10 @@ class TrainingTask(ABC, Generic[Config]):
     def after_step(self) -> None:
         """What is to be done when the weights have moved."""
 
+    def learned(self) -> Iterable[nn.Parameter]:
+        """What gradients move: those of processes that learn together are averaged."""
+        return self.model.parameters()
+
     def followed(self) -> Iterable[Tensor]:
         """What the leader alone decides, after each step: tensors that no gradient moves."""
         return ()
@@ -230,7 +236,7 @@ class TrainingTask(ABC, Generic[Config]):
         losses = self.losses()
         self.optimizer.zero_grad()
         losses["total"].backward()
-        self.group.average_gradients(self.model.parameters())
+        self.group.average_gradients(self.learned())
         nn.utils.clip_grad_norm_(self.model.parameters(), self.longest_gradient)
         self.optimizer.step()
         self.run.count_step()
@@ -284,3 +290,25 @@ class TrainingTask(ABC, Generic[Config]):
         """Whether the run is over, by the leader's clock."""
         self._progress = self.group.agree(self.run.fraction)
         return self._progress >= 1.0
+
+
+def learn(kind: type[TrainingTask[Config]], config: Config, group: Group) -> None:
+    """Take part in a run as one of its processes."""
+    if group.size > 1:
+        configure_logging()
+    task = kind(config)
+    task.group = group
+    task.train()
+
+
+def train_together(kind: type[TrainingTask[Config]], config: Config, n_processes: int) -> None:
+    """Train in one process or several.
+
+    Raises:
+        ConfigError: If several processes are to learn on anything but a processor.
+    """
+    if n_processes > 1 and torch.device(config.device).type != "cpu":
+        raise ConfigError(
+            f"n_processes={n_processes} is for device=cpu, not {config.device}: leave it at 1"
+        )
+    learn_together(partial(learn, kind, config), n_processes)

@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.checkpoints import load_safetensors
-from antiphon.errors import CheckpointError, ConfigError
-from antiphon.logs import configure_logging
+from antiphon.errors import CheckpointError
 from antiphon.training.code_heads import MelHead, PhoneHead, mel_loss
 from antiphon.training.data import Record, length_batches
 from antiphon.training.domain.table import SMALL, find_domain
@@ -45,8 +43,7 @@ from antiphon.training.recogniser import (
     text_to_labels,
 )
 from antiphon.training.shards import save_shards
-from antiphon.training.task import Losses, TrainingTask, load_started, seeded
-from antiphon.training.together import Group, learn_together
+from antiphon.training.task import Losses, TrainingTask, load_started, seeded, train_together
 from antiphon.training.tokenizer_config import TokenizerTaskConfig, encoder_config
 from antiphon.training.tokenizer_data import (
     Acoustics,
@@ -310,24 +307,10 @@ class TokenizerTask(TrainingTask[TokenizerTaskConfig]):
         logger.info("tokenizer written to %s", out)
 
 
-def learn(config: TokenizerTaskConfig, group: Group) -> None:
-    """Take part in a run as one of its processes."""
-    if group.size > 1:
-        configure_logging()
-    task = TokenizerTask(config)
-    task.group = group
-    task.train()
-
-
 def train(config: TokenizerTaskConfig) -> None:
     """Train the speech tokenizer described by `config` and export it.
 
     Raises:
         ConfigError: If several processes are to learn on anything but a processor.
     """
-    if config.n_processes > 1 and torch.device(config.device).type != "cpu":
-        raise ConfigError(
-            f"n_processes={config.n_processes} is for device=cpu, not {config.device}: "
-            "leave it at 1"
-        )
-    learn_together(partial(learn, config), config.n_processes)
+    train_together(TokenizerTask, config, config.n_processes)

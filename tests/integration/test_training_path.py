@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
 from antiphon.errors import CheckpointError
 from antiphon.evaluation.transcriber import CodeTranscriber
+from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.data import CodeStore, SpeechCorpus
 from antiphon.training.lm_export import read_domain
-from antiphon.training.lm_task import LmTask
+from antiphon.training.lm_task import LmTask, LmTaskConfig
 from antiphon.training.recogniser import BILINGUAL
 from antiphon.training.tasks import TASKS
+from antiphon.training.together import Group, learn_together
 from antiphon.training.tokenizer_config import TokenizerTaskConfig
 from antiphon.training.tokenizer_task import TokenizerTask
 from flow_inference import AudioDecoder
@@ -111,6 +115,31 @@ def test_a_language_model_goes_on_with_new_speech_tokens_alone(root: Path, tmp_p
             assert not torch.equal(value[rows], other[rows])
         else:
             assert torch.equal(value, other), name
+
+
+def learn_and_keep(settings: LmTaskConfig, group: Group) -> None:
+    """Train, then keep what this process has learned."""
+    task = LmTask(settings)
+    task.group = group
+    task.train()
+    kept = {**task.model.state_dict(), **task.listening.state_dict(prefix="listening.")}
+    torch.save(kept, Path(settings.run) / f"kept-{group.rank}.pt")
+
+
+def test_a_language_model_that_two_processes_train_is_one(root: Path, tmp_path: Path) -> None:
+    words = [f"data={root}/data", f"tokenizer={root}/model/tokenizer", f"run={tmp_path}/run"]
+    words += [f"out={tmp_path}/lm", "max_steps=3", "listening_weight=0.5", "listening_layer=1"]
+    settings = TASKS["lm"].settings("lm", "toy", [*words, f"start={root}/model/lm"])
+    assert isinstance(settings, LmTaskConfig)
+    learn_together(partial(learn_and_keep, settings), 2)
+    first, second = (torch.load(tmp_path / f"run/kept-{r}.pt", weights_only=True) for r in range(2))
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    anew = TASKS["lm"].settings("lm", "toy", [*words, f"out={tmp_path}/new", "n_processes=2"])
+    assert isinstance(anew, LmTaskConfig)
+    TASKS["lm"].run(replace(anew, run=str(tmp_path / "anew")))
+    assert GlmTextTokenizer.from_pretrained(tmp_path / "new").n_ranks > 0
+    assert (tmp_path / "new/config.json").exists()
 
 
 def test_a_language_model_of_another_size_is_no_start(root: Path, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ def calendar(rng: random.Random) -> Exchange:
         f"which {noun} is {relation} {{}}",
         f"what comes {relation} {{}}",
         f"tell me the {noun} {relation} {{}}",
+        f"do you know what {noun} comes {relation} {{}}",
+        f"which {noun} comes {relation} {{}}",
+        f"what is the {noun} {relation} {{}}",
     )
     answer = sentence(f"{relation} {names[index]} comes {other}")
     return fact("calendar", "en", rng, wordings, names[index], answer)
@@ -38,6 +41,9 @@ def chinese_calendar(rng: random.Random) -> Exchange:
         f"{{}}的{relation}是{asked}",
         f"请问{{}}{relation}是{asked}",
         f"{{}}{relation}是什么",
+        f"告诉我{{}}{relation}是{asked}",
+        f"{{}}的{relation}是什么",
+        f"你知道{{}}{relation}是{asked}吗",
     )
     return fact(
         "calendar", "zh", rng, wordings, names[index], f"{names[index]}{relation}是{other}。"
@@ -53,6 +59,10 @@ def opposites(rng: random.Random) -> Exchange:
         "tell me the opposite of {}",
         "the opposite of {}",
         "what is the contrary of {}",
+        "opposite of {}",
+        "give me the opposite of {}",
+        "which word is the opposite of {}",
+        "do you know the opposite of {}",
     )
     return fact("opposites", "en", rng, wordings, word, f"The opposite of {word} is {other}.")
 
@@ -61,7 +71,16 @@ def chinese_opposites(rng: random.Random) -> Exchange:
     """Draw a question for the opposite of a word, in Mandarin."""
     pair = rng.choice(mandarin_lexicon.OPPOSITES)
     word, other = pair if rng.random() < 0.5 else pair[::-1]
-    wordings = ("{}的反义词是什么", "{}的反义词", "什么是{}的反义词", "请说{}的反义词")
+    wordings = (
+        "{}的反义词是什么",
+        "{}的反义词",
+        "什么是{}的反义词",
+        "请说{}的反义词",
+        "请问{}的反义词是什么",
+        "告诉我{}的反义词",
+        "你知道{}的反义词吗",
+        "{}的反义词是哪个",
+    )
     return fact("opposites", "zh", rng, wordings, word, f"{word}的反义词是{other}。")
 
 
@@ -73,6 +92,10 @@ def capitals(rng: random.Random) -> Exchange:
         "tell me the capital of {}",
         "the capital of {}",
         "which city is the capital of {}",
+        "name the capital of {}",
+        "do you know the capital of {}",
+        "what city is the capital of {}",
+        "capital of {}",
     )
     answer = f"The capital of {country} is {capital}."
     return fact("capitals", "en", rng, wordings, country, answer)
@@ -81,7 +104,16 @@ def capitals(rng: random.Random) -> Exchange:
 def chinese_capitals(rng: random.Random) -> Exchange:
     """Draw a question for the capital of a country, in Mandarin."""
     country, capital = rng.choice(mandarin_lexicon.CAPITALS)
-    wordings = ("{}的首都是哪里", "{}的首都是什么", "{}的首都叫什么", "请问{}的首都是哪里")
+    wordings = (
+        "{}的首都是哪里",
+        "{}的首都是什么",
+        "{}的首都叫什么",
+        "请问{}的首都是哪里",
+        "{}的首都是哪个城市",
+        "告诉我{}的首都",
+        "请说{}的首都",
+        "你知道{}的首都吗",
+    )
     return fact("capitals", "zh", rng, wordings, country, f"{country}的首都是{capital}。")
 
 
@@ -93,6 +125,10 @@ def colours(rng: random.Random) -> Exchange:
         "which color is {}",
         "tell me what color {} is",
         "the color of {}",
+        "what is the color of {}",
+        "do you know what color {} is",
+        "can you tell me the color of {}",
+        "say what color {} is",
     )
     return fact("colours", "en", rng, wordings, thing, sentence(f"{thing} is {colour}"))
 
@@ -100,7 +136,16 @@ def colours(rng: random.Random) -> Exchange:
 def chinese_colours(rng: random.Random) -> Exchange:
     """Draw a question for the colour of a thing, in Mandarin."""
     thing, colour = rng.choice(mandarin_lexicon.COLOURS)
-    wordings = ("{}是什么颜色", "{}是什么颜色的", "{}的颜色是什么", "请问{}是什么颜色")
+    wordings = (
+        "{}是什么颜色",
+        "{}是什么颜色的",
+        "{}的颜色是什么",
+        "请问{}是什么颜色",
+        "告诉我{}是什么颜色",
+        "你知道{}是什么颜色吗",
+        "{}是哪种颜色",
+        "请说{}的颜色",
+    )
     return fact("colours", "zh", rng, wordings, thing, f"{thing}是{colour}的。")
 
 
@@ -112,6 +157,10 @@ def sounds(rng: random.Random) -> Exchange:
         "what sound does {} make",
         "how does {} sound",
         "what noise does {} make",
+        "tell me what {} says",
+        "do you know what {} says",
+        "which sound does {} make",
+        "can you tell me how {} sounds",
     )
     return fact("sounds", "en", rng, wordings, animal, sentence(f"{animal} says {sound}"))
 
@@ -119,7 +168,16 @@ def sounds(rng: random.Random) -> Exchange:
 def chinese_sounds(rng: random.Random) -> Exchange:
     """Draw a question for the sound of an animal, in Mandarin."""
     animal, sound = rng.choice(mandarin_lexicon.SOUNDS)
-    wordings = ("{}怎么叫", "{}的叫声是什么", "{}是怎么叫的", "请问{}怎么叫")
+    wordings = (
+        "{}怎么叫",
+        "{}的叫声是什么",
+        "{}是怎么叫的",
+        "请问{}怎么叫",
+        "告诉我{}怎么叫",
+        "你知道{}怎么叫吗",
+        "{}会怎么叫",
+        "请说{}怎么叫",
+    )
     return fact("sounds", "zh", rng, wordings, animal, f"{animal}{sound}叫。")
 
 

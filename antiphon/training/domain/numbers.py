@@ -20,16 +20,46 @@ from antiphon.training.grammar import (
 MAX_TIMES = 12
 SIGNS = {"en": ("plus", "minus", "times"), "zh": ("加", "减", "乘")}
 ASKED = {
-    "en": ("what is {}", "what is {}", "how much is {}", "{}", "tell me {}"),
-    "zh": ("{}等于几", "{}等于多少", "{}是多少", "请算一下{}"),
+    "en": (
+        "what is {}",
+        "what is {}",
+        "how much is {}",
+        "{}",
+        "tell me {}",
+        "calculate {}",
+        "please tell me {}",
+        "do you know what {} is",
+        "can you tell me what {} is",
+    ),
+    "zh": (
+        "{}等于几",
+        "{}等于多少",
+        "{}是多少",
+        "请算一下{}",
+        "请问{}等于几",
+        "告诉我{}等于几",
+        "你知道{}等于多少吗",
+        "{}得多少",
+    ),
 }
 COUNTED = {
-    "en": ("count from {} to {}", "please count from {} to {}", "can you count from {} to {}"),
-    "zh": ("从{}数到{}", "请从{}数到{}", "你能从{}数到{}吗"),
+    "en": (
+        "count from {} to {}",
+        "please count from {} to {}",
+        "can you count from {} to {}",
+        "count for me from {} to {}",
+        "I want you to count from {} to {}",
+    ),
+    "zh": ("从{}数到{}", "请从{}数到{}", "你能从{}数到{}吗", "帮我从{}数到{}", "请你从{}数到{}"),
 }
 COUNTED_DOWN = {
-    "en": ("count down from {} to {}", "please count down from {} to {}"),
-    "zh": ("从{}倒数到{}", "请从{}倒数到{}"),
+    "en": (
+        "count down from {} to {}",
+        "please count down from {} to {}",
+        "can you count down from {} to {}",
+        "count backwards from {} to {}",
+    ),
+    "zh": ("从{}倒数到{}", "请从{}倒数到{}", "你能从{}倒数到{}吗", "帮我从{}倒数到{}"),
 }
 
 
@@ -113,7 +143,13 @@ def neighbours(language: str, rng: random.Random) -> Exchange:
     item, other = say_number(number, language), say_number(number + step, language)
     if language == "zh":
         relation = "后面" if is_after else "前面"
-        wordings = (f"{{}}{relation}是几", f"{{}}的{relation}是几", f"数字{{}}{relation}是什么")
+        wordings: tuple[str, ...] = (
+            f"{{}}{relation}是几",
+            f"{{}}的{relation}是几",
+            f"数字{{}}{relation}是什么",
+            f"请问{{}}{relation}是几",
+            f"告诉我{{}}{relation}是几",
+        )
         return fact("neighbours", "zh", rng, wordings, item, f"{item}{relation}是{other}。")
     relation = "after" if is_after else "before"
     answer = sentence(f"{relation} {item} comes {other}")
@@ -121,6 +157,9 @@ def neighbours(language: str, rng: random.Random) -> Exchange:
         f"what comes {relation} {{}}",
         f"which number comes {relation} {{}}",
         f"which number is {relation} {{}}",
+        f"what number comes {relation} {{}}",
+        f"tell me the number {relation} {{}}",
+        f"what is the number {relation} {{}}",
     )
     return fact("neighbours", "en", rng, wordings, item, answer)
 
@@ -131,7 +170,13 @@ def next_letter(is_after: bool, rng: random.Random) -> Exchange:
     item = string.ascii_uppercase[place]
     other = string.ascii_uppercase[place + (1 if is_after else -1)]
     relation = "after" if is_after else "before"
-    wordings = (f"which letter comes {relation} {{}}", f"what letter is {relation} {{}}")
+    wordings = (
+        f"which letter comes {relation} {{}}",
+        f"what letter is {relation} {{}}",
+        f"what letter comes {relation} {{}}",
+        f"tell me the letter {relation} {{}}",
+        f"what is the letter {relation} {{}}",
+    )
     answer = f"The letter {relation} {item} is {other}."
     return fact("neighbours", "en", rng, wordings, item, answer)
 

@@ -11,8 +11,8 @@ from antiphon.training.grammar import Exchange, is_reserved_phrase, sentence
 
 MAX_WORDS = 8
 REPEATED = {
-    "en": ("repeat after me, {}", "please repeat, {}", "say, {}", "repeat, {}"),
-    "zh": ("跟我说，{}", "请重复，{}", "请跟我念，{}", "重复一遍，{}"),
+    "en": ("repeat after me, {}", "please repeat, {}", "say, {}", "repeat, {}", "say after me, {}"),
+    "zh": ("跟我说，{}", "请重复，{}", "请跟我念，{}", "重复一遍，{}", "请跟我说，{}"),
 }
 
 
@@ -35,6 +35,9 @@ def spell(rng: random.Random) -> Exchange:
         "please spell {}",
         "can you spell {}",
         "spell the word {}",
+        "how is {} spelled",
+        "tell me how to spell {}",
+        "spell {} please",
     )
     letters = ", ".join(word.upper())
     return fact("spell", "en", rng, wordings, word, f"{word.capitalize()} is spelled {letters}.")
@@ -48,6 +51,10 @@ def translate(rng: random.Random) -> Exchange:
         "what is {} in Chinese",
         "translate {} into Chinese",
         "what is the Chinese word for {}",
+        "say {} in Chinese",
+        "how is {} said in Chinese",
+        "what does {} mean in Chinese",
+        "tell me the Chinese word for {}",
     )
     return fact("translate", "en", rng, wordings, english, f"In Chinese, {english} is {chinese}.")
 
@@ -55,7 +62,16 @@ def translate(rng: random.Random) -> Exchange:
 def chinese_translate(rng: random.Random) -> Exchange:
     """Draw a Chinese word whose English name is asked in Mandarin."""
     english, chinese = rng.choice(facts_lexicon.TRANSLATIONS)
-    wordings = ("{}用英语怎么说", "{}的英语是什么", "把{}翻译成英语", "英语里{}怎么说")
+    wordings = (
+        "{}用英语怎么说",
+        "{}的英语是什么",
+        "把{}翻译成英语",
+        "英语里{}怎么说",
+        "请把{}翻译成英语",
+        "告诉我{}的英语",
+        "请问{}用英语怎么说",
+        "{}的英语怎么说",
+    )
     return fact("translate", "zh", rng, wordings, chinese, f"{chinese}的英语是 {english}。")
 
 

@@ -14,6 +14,7 @@ from antiphon.training.corpus_plan import (
     plan_corpus,
     reserved_questions,
 )
+from antiphon.training.domain.conversation import FAST, SLOW
 from antiphon.training.domain.table import FullDomain, find_domain
 from antiphon.training.voices import (
     LOW,
@@ -56,6 +57,22 @@ def test_slower_answers_are_asked_to_last_longer(plan):
     for utterance in paced:
         usual = OUTPUT_VOICES[MIDDLE][utterance.language]
         assert utterance.speaking.stretch == pytest.approx(usual.stretch * utterance.pace)
+
+
+def test_some_texts_are_said_slower_or_faster_without_being_asked():
+    recited = DataTaskConfig(n_questions=0, n_validation=0, n_readings=0, domain="full")
+    plan = plan_corpus(replace(recited, n_recitals=200, n_other_voices=0))
+    paces = Counter(utterance.pace for utterance in plan)
+    assert set(paces) == {1.0, SLOW, FAST}
+    assert 30 < paces[SLOW] + paces[FAST] < 90
+
+
+def test_a_prefix_adds_a_draw_to_a_corpus(plan):
+    config = DataTaskConfig(**SIZES, n_recitals=10, n_other_voices=20, domain="full")
+    added = plan_corpus(replace(config, prefix="b"))
+    assert [utterance.id for utterance in added] == [f"b{utterance.id}" for utterance in plan]
+    assert [u.context for u in added] == [u.context and f"b{u.context}" for u in plan]
+    assert [u.text for u in added] == [u.text for u in plan]
 
 
 def test_other_voices_say_what_the_usual_one_says(plan):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import GlmConfig, GlmForCausalLM
 
-from antiphon.dialogue.prompt import render_prompt, speech_turn
+from antiphon.dialogue.prompt import REPLY_MODE, render_prompt, speech_turn
 from antiphon.training import lm_data, lm_rows
 from antiphon.training.data import Record
+from antiphon.training.domain.conversation import FAST, PACES, SLOW
 from antiphon.training.domain.table import SmallDomain, find_domain
 from tests.small_vocabulary import N_AUDIO, small_tokenizer
 
@@ -148,6 +149,22 @@ def test_an_answer_to_speak_teaches_its_sound_and_its_end(builder, tokenizer):
     assert asked.ids[-len(segment.ids) :] == segment.ids
 
 
+def test_a_wish_for_a_pace_comes_before_the_answer_and_is_not_learned(builder, tokenizer):
+    segment = builder.spoken("Nine.", codes(4, 5), "slower please")
+    assert learned(segment) == learned(builder.spoken("Nine.", codes(4, 5)))
+    reply = builder.reply("Nine.", codes(4, 5))
+    assert segment.ids == builder.segment(builder.typed("slower please"), REPLY_MODE, reply).ids
+
+
+def test_what_is_said_again_is_learned_beyond_its_sound(builder, tokenizer):
+    segment = builder.echoed("Nine.", "again please", codes(*range(40)))
+    assert tokenizer.decode(learned(segment)) == "Nine."
+    said = builder.reply("Nine.", codes(*range(40)))[: len(tokenizer.encode("Nine.")) + 26]
+    assert segment.ids[: len(said) + len(builder.modes[REPLY_MODE]) + 1][-len(said) :] == said
+    assert len(segment.ids) == len(segment.targets)
+    assert segment.targets[-1] == lm_data.NO_TARGET  # sound would follow
+
+
 @pytest.mark.parametrize(
     ("answer", "result"),
     [
@@ -218,6 +235,26 @@ def test_batches_of_answers_alone_are_mostly_sound(builder):
     assert (row.ids >= audio_0).any()
     assert (row.targets[row.targets != lm_data.NO_TARGET] >= audio_0).any()
     assert int(row.groups.max()) > 2
+
+
+def test_answers_at_another_pace_are_wished_for(builder, tokenizer, monkeypatch):
+    monkeypatch.setattr(lm_rows, "PACED", 1.0)
+    monkeypatch.setattr(builder, "typed", lambda text: wishes.append(text) or [5])
+    spoken = {"Nine.": codes(1), "Nine.\n1.4": codes(2, 2), "九。\n0.7": codes(3)}
+    rows = lm_rows.RowSource(builder, find_domain("full"), [], {}, spoken, 256)
+    wishes = []
+    sounds = {tuple(learned(rows.spoken())[:-1]) for _ in range(60)}
+    audio_0 = tokenizer.layout.audio_0
+    assert sounds == {(audio_0 + 2, audio_0 + 2), (audio_0 + 3,)}
+    assert set(wishes) == {*PACES["en"][SLOW], *PACES["zh"][FAST]}
+
+
+def test_answers_are_said_again_where_conversations_are_taught(builder, monkeypatch):
+    monkeypatch.setattr(lm_rows, "ECHOED", 1.0)
+    rows = lm_rows.RowSource(builder, find_domain("full"), [], {}, {"Nine.": codes(1)}, 256)
+    echoed = [rows.recited() for _ in range(20)]
+    assert all(builder.layout.user in segment.ids for segment in echoed)
+    assert builder.layout.user not in source(builder).recited().ids
 
 
 def test_typed_rows_fit_and_learn(builder):
