@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from antiphon.checkpoints import load_weights
+from antiphon.training.code_carrying import rows_to_start
 from antiphon.training.decoder_config import (
     FlowSizes,
     render_flow,
@@ -185,11 +186,12 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
         self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
 
     def start_from(self, folder: Path) -> None:
-        """Take a folder's flow.pt; new speech tokens keep their fresh embeddings."""
+        """Take a folder's flow.pt; what of its speech tokens, the settings say."""
         path = folder / "flow.pt"
         found = {key: value.float() for key, value in load_weights(path).items()}
-        if self.config.new_codes:
-            found["input_embedding.weight"] = self.model.input_embedding.weight.detach().clone()
+        name, fresh = "input_embedding.weight", self.model.input_embedding.weight.detach().clone()
+        if name in found:
+            found[name] = rows_to_start(found[name], fresh, self.config, self.config.vocab_size)
         load_started(self.model, found, folder)
         self.average.module.load_state_dict(self.model.state_dict())
 

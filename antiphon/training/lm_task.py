@@ -21,6 +21,7 @@ from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system
 from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
+from antiphon.training.code_carrying import rows_to_start
 from antiphon.training.data import CodeStore, Record, SpeechCorpus
 from antiphon.training.domain.table import SMALL, find_domain
 from antiphon.training.lm_batches import (
@@ -226,19 +227,20 @@ class LmTask(TrainingTask[LmTaskConfig]):
         self.numbers.pin(self.model.model.embed_tokens.weight, self.model.lm_head.weight)
 
     def start_from(self, folder: Path) -> None:
-        """Take a language model with the same vocabulary; new speech tokens start afresh.
+        """Take a language model with the same vocabulary; what of speech tokens, the settings say.
 
         Its feed-forward layers may be narrower than those to train.
         """
         found = load_language_model(folder, progress=False).state_dict()
         fresh = {name: value.clone() for name, value in self.model.state_dict().items()}
         load_started(self.model, widen_feed_forward(found, fresh), folder)
-        if self.config.new_codes:
-            audio_0 = self.tokenizer.layout.audio_0
-            rows = slice(audio_0, audio_0 + self.n_codes)
-            with torch.no_grad():
-                for name in ("model.embed_tokens.weight", "lm_head.weight"):
-                    self.model.get_parameter(name)[rows] = fresh[name][rows]
+        audio_0 = self.tokenizer.layout.audio_0
+        rows = slice(audio_0, audio_0 + self.n_codes)
+        with torch.no_grad():
+            for name in ("model.embed_tokens.weight", "lm_head.weight"):
+                learned = self.model.get_parameter(name)[rows]
+                known = learned.clone()
+                learned.copy_(rows_to_start(known, fresh[name][rows], self.config, self.n_codes))
         self.after_step()
 
     def reseed(self, seed: int) -> None:

@@ -57,6 +57,8 @@ class TaskConfig:
         start: Folder of a finished part to go on from; empty starts from random weights.
         new_codes: True when the speech tokens are others than `start` was trained on, so that what
             it knows of each token has to be learned anew.
+        old_codes: Folder with the codes (codes.bin, codes.jsonl) that `start` was trained on, of
+            the corpus in `data`: what it knows of each token is carried to those heard there now.
         seed: Seed of everything random.
     """
 
@@ -73,6 +75,7 @@ class TaskConfig:
     validate_every: int = 250
     start: str = ""
     new_codes: bool = False
+    old_codes: str = ""
     seed: int = 1
 
 

@@ -19,6 +19,7 @@ from antiphon.errors import CheckpointError
 from antiphon.evaluation.transcriber import CodeTranscriber
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.data import CodeStore, SpeechCorpus
+from antiphon.training.flow_task import FlowTask
 from antiphon.training.lm_export import read_domain
 from antiphon.training.lm_task import LmTask, LmTaskConfig
 from antiphon.training.recogniser import BILINGUAL
@@ -115,6 +116,35 @@ def test_a_language_model_goes_on_with_new_speech_tokens_alone(root: Path, tmp_p
             assert not torch.equal(value[rows], other[rows])
         else:
             assert torch.equal(value, other), name
+
+
+def test_what_is_known_of_speech_tokens_is_carried_to_new_ones(root: Path, tmp_path: Path) -> None:
+    before = CodeStore(root / "data").load()
+    described = json.loads((root / "model/tokenizer/config.json").read_text())
+    n_codes = described["quantize_vocab_size"]
+    (tmp_path / "before").mkdir()
+    other = {name: (n_codes - 1 - codes).astype(np.int16) for name, codes in before.items()}
+    CodeStore(tmp_path / "before").append(other.items())  # then the last token was the first
+    plain = starting_lm(root, tmp_path / "plain")
+    task = starting_lm(root, tmp_path / "carried", f"old_codes={tmp_path}/before")
+    audio_0 = task.tokenizer.layout.audio_0
+    seen = np.unique(np.concatenate(list(before.values())))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        known, carried = plain.model.state_dict()[name], task.model.state_dict()[name]
+        for code in seen.tolist():
+            torch.testing.assert_close(
+                carried[audio_0 + code], known[audio_0 + n_codes - 1 - code], atol=1e-5, rtol=1e-4
+            )
+        assert torch.equal(known[:audio_0], carried[:audio_0])
+    settings = [f"data={root}/data", f"run={root}/runs/decoder", f"start={root}/model/decoder"]
+    words = [*settings, f"old_codes={tmp_path}/before", f"out={tmp_path}/decoder"]
+    flow = FlowTask(TASKS["decoder"].settings("decoder", "toy", words))  # type: ignore[arg-type]
+    fresh = flow.model.input_embedding.weight.detach().clone()
+    flow.start_from(root / "model/decoder")
+    known = torch.load(root / "model/decoder/flow.pt", weights_only=True)["input_embedding.weight"]
+    found = flow.model.input_embedding.weight.detach()
+    torch.testing.assert_close(found[seen], known.float()[n_codes - 1 - seen], atol=1e-3, rtol=1e-2)
+    assert not torch.equal(found, fresh)
 
 
 def learn_and_keep(settings: LmTaskConfig, group: Group) -> None:
