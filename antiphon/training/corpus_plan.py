@@ -22,7 +22,6 @@ from antiphon.training.voices import (
 
 RESERVED = "reserved"
 PACED_RECITALS = 0.3
-PACES = (SLOW, FAST)
 
 
 @dataclass(frozen=True)
@@ -246,7 +245,7 @@ def question_language(turn: Exchange) -> str:
 def recital_at_a_pace(rng: random.Random, domain: Domain) -> Exchange:
     """Draw a text to say, now and then slower or faster than usual."""
     text = domain.recital(rng)
-    return replace(text, pace=rng.choice(PACES)) if rng.random() < PACED_RECITALS else text
+    return replace(text, pace=rng.choice((SLOW, FAST))) if rng.random() < PACED_RECITALS else text
 
 
 def spoken_answer(name: str, turn: Exchange) -> Utterance:

@@ -236,11 +236,13 @@ class LmTask(TrainingTask[LmTaskConfig]):
         load_started(self.model, widen_feed_forward(found, fresh), folder)
         audio_0 = self.tokenizer.layout.audio_0
         rows = slice(audio_0, audio_0 + self.n_codes)
+        names = ("model.embed_tokens.weight", "lm_head.weight")
+        states = (self.model.state_dict(), fresh)
+        known, unknown = (torch.cat([each[name][rows] for name in names], 1) for each in states)
+        started = rows_to_start(known, unknown, self.config, self.n_codes).chunk(2, dim=1)
         with torch.no_grad():
-            for name in ("model.embed_tokens.weight", "lm_head.weight"):
-                learned = self.model.get_parameter(name)[rows]
-                known = learned.clone()
-                learned.copy_(rows_to_start(known, fresh[name][rows], self.config, self.n_codes))
+            for name, values in zip(names, started, strict=True):
+                self.model.get_parameter(name)[rows] = values
         self.after_step()
 
     def reseed(self, seed: int) -> None:
