@@ -42,6 +42,7 @@ class LmBatches:
         rows: Rows in a batch.
         reload_every: Batches after which new codes are looked for.
         listening_until: Share of the run that is mostly listening.
+        listened: Share of batches that are speech to spell.
         code_noise: Share of heard speech tokens that are replaced by a neighbour.
         codebook: (K, D), which says who is whose neighbour.
         fraction: (1,) share of the run that is done, in memory shared with the run.
@@ -52,6 +53,7 @@ class LmBatches:
     rows: int
     reload_every: int
     listening_until: float
+    listened: float
     code_noise: float
     codebook: Tensor
     fraction: Tensor
@@ -68,7 +70,9 @@ class LmBatches:
             source = read_source(self.settings, builder)
             batches = source.batches(self.rows)
             for _ in range(self.reload_every):
-                source.mixture = mixture_at(float(self.fraction), self.listening_until)
+                source.mixture = mixture_at(
+                    float(self.fraction), self.listening_until, self.listened
+                )
                 yield stack_rows(next(batches))
 
 

@@ -155,6 +155,11 @@ class SegmentBuilder:
         labels = tuple(text_to_labels(words, self.alphabet))
         return replace(segment, heard=(HeardSpeech(start, len(codes), labels),))
 
+    def listened(self, codes: Codes, words: str) -> Segment:
+        """Speech alone, to be spelled (lm_listening.py); no token is learned."""
+        ids = [self.layout.user, *self.heard(codes), self.layout.assistant]
+        return self.noting(Segment(ids, [NO_TARGET] * len(ids)), codes, words)
+
     def typed(self, text: str) -> list[int]:
         """A user's text."""
         return self.tokenizer.encode("\n" + text)

@@ -8,12 +8,34 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from transformers.models.glm.modeling_glm import GlmModel
 
 from antiphon.training.lm_data import HeardSpeech
 from antiphon.training.recogniser import STEPS_PER_TOKEN, ctc_loss
 
 N_AFTER = 2
 """Tokens after the speech that may still spell: its last sounds have only just been heard."""
+
+
+def lower_states(
+    model: GlmModel, ids: Tensor, mask: Tensor, positions: Tensor, n_layers: int
+) -> Tensor:
+    """Hidden states (B, L, D) after the first layers alone, to save what the rest would take.
+
+    Args:
+        model: The layers with their embeddings.
+        ids: (B, L) tokens.
+        mask: (B, 1, L, L), added to the scores.
+        positions: (B, L).
+        n_layers: Layers to pass.
+    """
+    states = model.embed_tokens(ids)
+    rotary = model.rotary_emb(states, position_ids=positions)
+    for layer in model.layers[:n_layers]:
+        states = layer(
+            states, attention_mask=mask, position_ids=positions, position_embeddings=rotary
+        )
+    return states
 
 
 class ListeningHead(nn.Module):

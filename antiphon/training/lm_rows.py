@@ -5,7 +5,7 @@ Knows no network; single exchanges are built in lm_data.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from antiphon.dialogue.prompt import N_AUDIO_BLOCK, render_system
 from antiphon.dialogue.session import TurnKind
@@ -51,6 +51,8 @@ class Mixture:
         typed: Share of rows with typed instead of spoken questions.
         dialogue: Share of rows that are one conversation.
         spoken: Share of batches that are answers alone, to put their text into sound.
+        listened: Share of batches that are speech alone, to spell; the other shares are of the
+            rest.
     """
 
     transcription: float
@@ -59,6 +61,7 @@ class Mixture:
     typed: float = 0.2
     dialogue: float = 0.1
     spoken: float = 0.1
+    listened: float = 0.0
 
 
 LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
@@ -67,12 +70,12 @@ SPEAKING = Mixture(
 )
 
 
-def mixture_at(fraction: float, listening_until: float) -> Mixture:
+def mixture_at(fraction: float, listening_until: float, listened: float = 0.0) -> Mixture:
     """First mostly listening, whose exchanges are short, and sums in text; then whole replies.
 
     Never text alone: a model that began with it heard next to nothing of speech 2,900 steps later.
     """
-    return LISTENING if fraction < listening_until else SPEAKING
+    return replace(LISTENING if fraction < listening_until else SPEAKING, listened=listened)
 
 
 class RowSource:
@@ -147,6 +150,13 @@ class RowSource:
             before = self.before(record)
             if before is not None and record.role != "reading":
                 return follow(before, self.answered(record))
+
+    def listened(self) -> Segment:
+        """A question or a reading whose words are known, to spell."""
+        while True:
+            record = self.next_record()
+            if record.text and record.language in WRITTEN_DOWN:
+                return self.builder.listened(self.codes(record), record.text)
 
     def is_written_down(self, record: Record) -> bool:
         """Decide whether a question is transcribed; a reading always is."""
@@ -256,9 +266,18 @@ class RowSource:
         """Pack answers alone, without a system prompt: most of such a row is sound."""
         return pack([], fill(self.spoken, self.row_length), self.row_length, is_dialogue=False)
 
+    def listened_row(self) -> Row:
+        """Pack speech to spell behind the system prompt that comes before speech."""
+        prefix = self.prefixes["speech"]
+        segments = fill(self.listened, self.row_length - len(prefix))
+        return pack(prefix, segments, self.row_length, is_dialogue=False)
+
     def batches(self, n_rows: int) -> Iterator[list[Row]]:
         """Yield lists of rows for ever: `n_rows` long ones, or as many tokens in short ones."""
         while True:
+            if self.rng.random() < self.mixture.listened:
+                yield [self.listened_row() for _ in range(n_rows)]
+                continue
             kind = self.rng.random()
             if kind < self.mixture.recited:
                 short = self.row_length // RECITED_ROWS

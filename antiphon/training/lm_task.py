@@ -7,8 +7,7 @@ sounds start alike. Source: GLM-4-Voice report (arXiv 2412.02612), interleaved d
 
 import logging
 import random
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import GlmConfig, GlmForCausalLM
 
-from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system
 from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.code_carrying import rows_to_start
-from antiphon.training.data import CodeStore, Record, SpeechCorpus
 from antiphon.training.domain.table import SMALL, find_domain
 from antiphon.training.lm_batches import (
     LmBatches,
@@ -30,20 +27,19 @@ from antiphon.training.lm_batches import (
     alphabet_for,
     nearest_codes,
     read_source,
-    spoken_answers,
 )
 from antiphon.training.lm_data import (
     NO_TARGET,
-    Codes,
+    HeardSpeech,
     Row,
     SegmentBuilder,
     attention_mask,
-    follow,
     stack_rows,
 )
 from antiphon.training.lm_export import export_language_model
-from antiphon.training.lm_listening import ListeningHead
-from antiphon.training.lm_rows import RowSource, mixture_at
+from antiphon.training.lm_listening import ListeningHead, lower_states
+from antiphon.training.lm_rows import mixture_at
+from antiphon.training.lm_validation import HeldOut
 from antiphon.training.lm_vocabulary import prepare_vocabulary
 from antiphon.training.number_words import NumberWords
 from antiphon.training.optimizers import build_optimizer
@@ -61,7 +57,6 @@ from speech_tokenizer.weights import load_encoder
 
 logger = logging.getLogger(__name__)
 
-N_VALID = 96
 BETAS = (0.9, 0.97)
 
 
@@ -80,6 +75,8 @@ class LmTaskConfig(TaskConfig):
         listening_until: Share of the run that is mostly listening; whole replies come after it.
         listening_weight: Weight of spelling what is heard (lm_listening.py); 0 leaves it out.
         listening_layer: Layers below that spelling.
+        listened: Share of batches that are speech alone, to spell: the densest practice in
+            hearing, of the lower layers alone.
         code_noise: Share of heard speech tokens that are replaced by a neighbour.
         d_model, n_layers, n_heads, n_kv_heads, d_ff: Size of the model.
         n_ranks: Text tokens.
@@ -102,6 +99,7 @@ class LmTaskConfig(TaskConfig):
     listening_until: float = 0.5
     listening_weight: float = 0.0
     listening_layer: int = 4
+    listened: float = 0.0
     code_noise: float = 0.06
     d_model: int = 256
     n_layers: int = 6
@@ -169,7 +167,6 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def __init__(self, config: LmTaskConfig) -> None:
         super().__init__(config)
-        self.corpus = SpeechCorpus(config.data)
         self.domain = find_domain(config.domain)
         codebook = self.codebook = codebook_of(config.tokenizer)
         self.fraction = torch.zeros(1).share_memory_()
@@ -260,6 +257,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
                 config.rows,
                 config.reload_every,
                 config.listening_until,
+                config.listened,
                 config.code_noise,
                 self.codebook,
                 self.fraction,
@@ -273,7 +271,9 @@ class LmTask(TrainingTask[LmTaskConfig]):
                 waiting = pool.submit(next, rows)
                 for _ in range(config.reload_every):
                     batch = waiting.result()
-                    source.mixture = mixture_at(self.run.fraction, config.listening_until)
+                    source.mixture = mixture_at(
+                        self.run.fraction, config.listening_until, config.listened
+                    )
                     waiting = pool.submit(next, rows)
                     yield stack_rows(batch)
                 waiting.result()
@@ -285,106 +285,57 @@ class LmTask(TrainingTask[LmTaskConfig]):
     def losses(self) -> Losses:
         """Weighted loss of the next batch, and the plain mean losses of text and speech tokens."""
         row = next(self.rows)
+        config = self.config
         ids, targets, positions, groups = (
             values.to(self.device) for values in (row.ids, row.targets, row.positions, row.groups)
         )
-        computed = torch.bfloat16 if self.computes_bf16() else torch.float32
+        mask = attention_mask(groups, torch.bfloat16 if self.computes_bf16() else torch.float32)
+        learned = targets != NO_TARGET
+        if not learned.any():
+            return self.listening_losses(row.heard, ids, mask, positions)
         spelled = torch.tensor(float("nan"))  # a batch without speech
         with self.autocast():
             states = self.model.model(
                 input_ids=ids,
-                attention_mask=attention_mask(groups, computed),
+                attention_mask=mask,
                 position_ids=positions,
                 use_cache=False,
-                output_hidden_states=self.config.listening_weight > 0,
+                output_hidden_states=config.listening_weight > 0,
             )
-            learned = targets != NO_TARGET
             logits = self.model.lm_head(states.last_hidden_state[learned])
-            if self.config.listening_weight > 0 and row.heard:
-                lower = states.hidden_states[self.config.listening_layer]
-                spelled = self.listening(lower, row.heard)
+            if config.listening_weight > 0 and row.heard:
+                spelled = self.listening(states.hidden_states[config.listening_layer], row.heard)
         targets = targets[learned]
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         is_audio = targets >= self.tokenizer.layout.audio_0
-        weights = torch.where(is_audio, self.config.audio_weight, 1.0)
+        weights = torch.where(is_audio, config.audio_weight, 1.0)
         answered = (losses * weights).sum() / weights.sum()
         return {
-            "total": answered + self.config.listening_weight * spelled.nan_to_num(),
+            "total": answered + config.listening_weight * spelled.nan_to_num(),
             "text_loss": losses[~is_audio].mean(),
             "audio_loss": losses[is_audio].mean(),
             "spelling": spelled,
         }
 
-    def right_answers(
-        self, records: list[Record], codes: dict[str, Codes]
-    ) -> tuple[float, Counter[str]]:
-        """Share of held-out questions answered rightly (greedy), and right ones by skill."""
-        layout, builder = self.tokenizer.layout, self.builder
-        asked = [r for r in self.corpus.select("question", "valid") if r.id in codes]
-        answers = spoken_answers(self.corpus, codes)
-        prefix = render_system("speech", layout, self.tokenizer)
-        noise, builder.noise = builder.noise, 0.0
-        source = RowSource(builder, self.domain, asked, codes, answers, self.config.row_length)
-        prompts = []
-        for record in records:
-            question = builder.segment(builder.heard(codes[record.id]), REPLY_MODE, [])
-            turns = source.before(record) or []
-            prompts.append([*prefix, *follow(turns, question).ids])
-        builder.noise = noise
-        longest = max(map(len, prompts))
-        padding = layout.stop[0]
-        rows = [[padding] * (longest - len(p)) + p for p in prompts]
-        shown = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
-        out = self.model.generate(  # type: ignore[misc]
-            torch.tensor(rows, device=self.device),
-            attention_mask=torch.tensor(shown, device=self.device),
-            do_sample=False,
-            max_new_tokens=N_TEXT_BLOCK,
-            pad_token_id=padding,
-        )[:, longest:]
-        right: Counter[str] = Counter()
-        for record, row in zip(records, out.tolist(), strict=True):
-            n_text = next((i for i, t in enumerate(row) if t >= self.tokenizer.n_ranks), len(row))
-            expected = self.tokenizer.encode(record.answer)[:N_TEXT_BLOCK]
-            right[skill_name(record)] += row[:n_text] == expected
-        return sum(right.values()) / len(records), right
-
-    def right_results(self, skill: str, n: int = 64) -> float:
-        """Share of reserved answers that go on rightly in text after what was asked (greedy)."""
-        rng = random.Random(self.config.seed)
-        right = 0
-        for _ in range(n):
-            exchange = self.domain.draw(rng, skill, reserved=True)
-            segment = self.builder.recited(exchange.answer)
-            best = self.model(torch.tensor([segment.ids], device=self.device)).logits[0].argmax(-1)
-            wanted = torch.tensor(segment.targets, device=self.device)
-            right += bool(((best == wanted) | (wanted == NO_TARGET)).all())
-        return right / n
+    def listening_losses(
+        self, heard: Sequence[HeardSpeech], ids: Tensor, mask: Tensor, positions: Tensor
+    ) -> Losses:
+        """Loss of a batch of speech alone, which the lower layers spell."""
+        config = self.config
+        with self.autocast():
+            states = lower_states(self.model.model, ids, mask, positions, config.listening_layer)
+            spelled = self.listening(states, heard)
+        return {"total": config.listening_weight * spelled, "spelling_alone": spelled}
 
     def validate(self) -> dict[str, float]:
         """Shares of reserved answers right in text, and of reserved questions heard rightly."""
-        codes = CodeStore(self.config.data).load()
-        records = [r for r in self.corpus.select("question", "valid") if r.id in codes][:N_VALID]
-        figures = {
-            "right_results": self.right_results("arithmetic"),
-            "right_counts": self.right_results("count"),
-        }
-        if records:
-            figures["right"], by_skill = self.right_answers(records, codes)
-            asked = Counter(map(skill_name, records))
-            shown = {skill: f"{by_skill[skill]}/{n}" for skill, n in asked.items()}
-            logger.info("right by skill: %s", shown)
-        return figures
+        held_out = HeldOut(self.config.data, self.domain, self.builder, self.config.row_length)
+        return held_out.validate(self.model, self.config.seed)
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""
         export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
         logger.info("language model written to %s", self.config.out)
-
-
-def skill_name(record: Record) -> str:
-    """Name a question's skill, with the language unless that is English."""
-    return record.skill if record.language != "zh" else f"{record.skill}-zh"
 
 
 def train(config: LmTaskConfig) -> None:

@@ -16,6 +16,7 @@ from antiphon.training.curves import Curves
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY_S = 120.0
 LONGEST_STEP_S = 60.0  # what a step counts at most: a machine asleep does not use the time up
 
@@ -33,6 +34,22 @@ def atomic_save(value: object, path: Path) -> None:
     temporary = path.with_suffix(path.suffix + ".part")
     torch.save(value, temporary)
     temporary.replace(path)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, object], tuple[int, float]]:
+    """Read what a run saved: its state, and its steps and seconds so far.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        progress = state.pop("progress")
+        return state, (int(progress["step"]), float(progress["elapsed_s"]))
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(
+            f"cannot resume from {path}: {error}; delete it to start anew"
+        ) from error
 
 
 class Run:
@@ -92,7 +109,7 @@ class Run:
     def save(self, state: dict[str, object]) -> None:
         """Write checkpoint.pt; `state` holds tensors and plain values only."""
         progress = {"step": self.step, "elapsed_s": self.elapsed_s}
-        atomic_save({"progress": progress, **state}, self.folder / "checkpoint.pt")
+        atomic_save({"progress": progress, **state}, self.folder / CHECKPOINT)
         self._saved_at = time.monotonic()
 
     @property
@@ -102,22 +119,15 @@ class Run:
 
     def resume(self) -> dict[str, object] | None:
         """Read checkpoint.pt if there is one and take up its clock."""
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         if not path.exists():
             return None
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise CheckpointError(
-                f"cannot resume from {path}: {error}; delete it to start anew"
-            ) from error
-        progress = state.pop("progress")
-        self.step, self._spent_s = progress["step"], progress["elapsed_s"]
+        state, (self.step, self._spent_s) = read_checkpoint(path)
         self._ticked_at = time.monotonic()
         self._curves.close()
         self._curves = Curves(self.folder, self.step + 1)
         logger.info("resumed at step %d after %.1f min", self.step, self._spent_s / 60)
-        return dict(state)
+        return state
 
     def close(self) -> None:
         """Write out curves; a run that is logged to has to be closed."""

@@ -22,10 +22,12 @@ from antiphon.checkpoints import compare_keys, shapes_of
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.logs import configure_logging
 from antiphon.training.loop import (
+    CHECKPOINT,
     Run,
     find_compiler,
     has_fast_bf16,
     learning_rate_factor,
+    read_checkpoint,
     set_threads,
 )
 from antiphon.training.optimizers import AnyOptimizer
@@ -54,7 +56,9 @@ class TaskConfig:
             out where there is no C++ compiler.
         learning_rate: Peak of AdamW.
         validate_every: Steps between validations.
-        start: Folder of a finished part to go on from; empty starts from random weights.
+        start: Folder of a finished part to go on from, or of an earlier run (`run`), which also
+            gives what only learns beside it, and the optimizer; the clock starts anew. Empty
+            starts from random weights.
         new_codes: True when the speech tokens are others than `start` was trained on, so that what
             it knows of each token has to be learned anew.
         old_codes: Folder with the codes (codes.bin, codes.jsonl) that `start` was trained on, of
@@ -184,24 +188,35 @@ class TrainingTask(ABC, Generic[Config]):
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
 
     def resume(self) -> None:
-        """Take up an earlier checkpoint of this run, else the part to start from, if any.
+        """Take up an earlier checkpoint of this run, else what to start from, if anything.
 
         Raises:
             CheckpointError: If what is there cannot be read or was made with other settings.
         """
         state = self.run.resume()
+        earlier = Path(self.config.start) / CHECKPOINT
         if state is not None:
-            try:
-                self.load_state(state)
-            except (RuntimeError, ValueError, KeyError) as error:
-                reason = str(error).split("\n")[0]
-                raise CheckpointError(
-                    f"the checkpoint in {self.run.folder} was made with other settings ({reason}): "
-                    "give those again, or another folder with run="
-                ) from error
+            self.take_up(state, self.run.folder)
             self.reseed(self.config.seed + self.run.step)
+        elif self.config.start and earlier.exists():
+            self.take_up(read_checkpoint(earlier)[0], earlier.parent)
         elif self.config.start:
             self.start_from(Path(self.config.start))
+
+    def take_up(self, state: dict[str, object], folder: Path) -> None:
+        """Load the checkpoint in a run's folder.
+
+        Raises:
+            CheckpointError: If it was made with other settings.
+        """
+        try:
+            self.load_state(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).split("\n")[0]
+            raise CheckpointError(
+                f"the checkpoint in {folder} was made with other settings ({reason}): "
+                "give those again, or another folder with run="
+            ) from error
 
     @contextmanager
     def autocast(self) -> Iterator[None]:

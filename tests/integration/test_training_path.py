@@ -158,7 +158,8 @@ def learn_and_keep(settings: LmTaskConfig, group: Group) -> None:
 
 def test_a_language_model_that_two_processes_train_is_one(root: Path, tmp_path: Path) -> None:
     words = [f"data={root}/data", f"tokenizer={root}/model/tokenizer", f"run={tmp_path}/run"]
-    words += [f"out={tmp_path}/lm", "max_steps=3", "listening_weight=0.5", "listening_layer=1"]
+    words += [f"out={tmp_path}/lm", "max_steps=3", "listening_weight=0.5"]
+    words += ["listening_layer=1", "listened=0.4"]
     settings = TASKS["lm"].settings("lm", "toy", [*words, f"start={root}/model/lm"])
     assert isinstance(settings, LmTaskConfig)
     learn_together(partial(learn_and_keep, settings), 2)

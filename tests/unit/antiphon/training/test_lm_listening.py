@@ -5,9 +5,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.training import lm_data
-from antiphon.training.lm_listening import N_AFTER, ListeningHead
+from antiphon.training.data import Record
+from antiphon.training.domain.table import SmallDomain
+from antiphon.training.lm_listening import N_AFTER, ListeningHead, lower_states
+from antiphon.training.lm_rows import RowSource, mixture_at
 from antiphon.training.recogniser import BILINGUAL, ENGLISH, labels_to_text
 from tests.small_vocabulary import N_AUDIO, small_tokenizer
 
@@ -82,3 +86,49 @@ def test_the_head_learns_to_spell_from_states_that_tell_the_letters():
     later = hidden.clone()
     later[0, 3 + N_AFTER : 7] = 9.0  # between two pieces of speech
     assert torch.equal(head(later, heard), head(hidden, heard))
+
+
+def test_the_lower_layers_alone_give_the_states_that_the_whole_model_has_there(tokenizer):
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    config = GlmConfig(vocab_size=tokenizer.vocab_size, pad_token_id=0, **size, **heads)
+    model = GlmForCausalLM(config).model.eval()
+    model.set_attn_implementation("eager")
+    builder = builder_of(tokenizer)
+    segments = [exchange(builder, "two", 1, 2, 3), exchange(builder, "one", 4, 5)]
+    row = lm_data.stack_rows([lm_data.pack(builder.typed("speak"), segments, 120, False)] * 2)
+    mask = lm_data.attention_mask(row.groups)
+    with torch.no_grad():
+        whole = model(row.ids, mask, row.positions, output_hidden_states=True, use_cache=False)
+        lower = lower_states(model, row.ids, mask, row.positions, 2)
+    torch.testing.assert_close(lower, whole.hidden_states[2], rtol=0, atol=0)
+
+
+def test_speech_to_spell_is_what_it_is_before_an_answer(tokenizer):
+    builder = builder_of(tokenizer)
+    alone, answered = (
+        builder.listened(np.array([1, 2, 3]), "two"),
+        exchange(builder, "two", 1, 2, 3),
+    )
+    assert answered.ids[: len(alone.ids)] == alone.ids
+    assert answered.heard == alone.heard
+    assert alone.heard[0].start + alone.heard[0].n + N_AFTER == len(alone.ids)
+    assert set(alone.targets) == {lm_data.NO_TARGET}
+
+
+def test_batches_to_spell_hold_speech_with_known_words_alone(tokenizer):
+    builder = builder_of(tokenizer)
+    said = [("r0", "one", "en"), ("r1", "", "en"), ("r2", "eins", "de")]
+    records = [
+        Record(name, words, "v", "reading", "reading", "train", 0, 1, language=language)
+        for name, words, language in said
+    ]
+    known = {record.id: np.array([number], np.int16) for number, record in enumerate(records)}
+    rows = RowSource(builder, SmallDomain(), records, known, {"Nine.": np.array([7])}, 400)
+    rows.mixture = mixture_at(0.0, 0.5, listened=1.0)
+    row = lm_data.stack_rows(next(rows.batches(2)))
+    heard = row.ids[row.ids >= tokenizer.layout.audio_0] - tokenizer.layout.audio_0
+    assert set(heard.tolist()) == {0}
+    assert len(row.heard) == len(heard) > 2
+    assert (row.targets == lm_data.NO_TARGET).all()

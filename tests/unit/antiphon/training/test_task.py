@@ -88,12 +88,37 @@ def test_other_settings_do_not_take_up_a_checkpoint(
 
 def test_a_part_of_another_shape_is_no_start(tmp_path: Path) -> None:
     LineTask(config(tmp_path / "small")).train()
+    with pytest.raises(CheckpointError, match=r"checkpoint in .*small was made with other"):
+        LineTask(config(tmp_path / "wide", width=5, start=str(tmp_path / "small"))).train()
+    (tmp_path / "small" / "checkpoint.pt").unlink()  # the finished part alone
     start = {"start": str(tmp_path / "small")}
     with pytest.raises(CheckpointError, match=r"start=.*small.*layers.0.weight.*\(5, 5\)"):
         LineTask(config(tmp_path / "wide", width=5, **start)).train()
     LineTask(config(tmp_path / "alike", max_steps=1, learning_rate=0.0, **start)).train()
     for name, value in weights(tmp_path / "small").items():
         assert torch.equal(weights(tmp_path / "alike")[name], value)
+
+
+def test_a_new_run_goes_on_from_an_earlier_one_with_its_optimizer(tmp_path: Path) -> None:
+    LineTask(config(tmp_path / "first")).train()
+    earlier = LineTask(config(tmp_path / "first"))
+    earlier.resume()
+    later = LineTask(config(tmp_path / "later", start=str(tmp_path / "first")))
+    later.resume()
+    assert later.run.step == 0
+    assert earlier.run.step == 8
+    later.run.step = 8  # the batches that the earlier run would see next
+    for task in (earlier, later):
+        task._progress = 0.5
+        task.step()
+    assert torch.equal(earlier.layer.weight, later.layer.weight)
+    fresh = LineTask(config(tmp_path / "part"))
+    (tmp_path / "alone").mkdir()
+    torch.save(weights(tmp_path / "first"), tmp_path / "alone" / "part.pt")
+    fresh.start_from(tmp_path / "alone")
+    fresh.run.step, fresh._progress = 8, 0.5
+    fresh.step()
+    assert not torch.equal(fresh.layer.weight, later.layer.weight)  # without the optimizer's state
 
 
 def test_a_compiled_run_equals_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

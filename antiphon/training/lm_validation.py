@@ -1,0 +1,111 @@
+"""Counts what the language model gets right of held-out questions while it learns."""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GlmForCausalLM
+
+from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system
+from antiphon.training.data import CodeStore, Record, SpeechCorpus
+from antiphon.training.domain.table import Domain
+from antiphon.training.lm_batches import spoken_answers
+from antiphon.training.lm_data import NO_TARGET, Codes, SegmentBuilder, follow
+from antiphon.training.lm_rows import RowSource
+
+logger = logging.getLogger(__name__)
+
+N_VALID, N_RECITED = 96, 64
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Questions and answers that nobody learns from.
+
+    Attributes:
+        data: Folder of the corpus.
+        domain: What is asked.
+        builder: Builds the exchanges.
+        row_length: Tokens in a row.
+    """
+
+    data: str
+    domain: Domain
+    builder: SegmentBuilder
+    row_length: int
+
+    def prompts(self, records: Sequence[Record], codes: dict[str, Codes]) -> list[list[int]]:
+        """Give the tokens before each answer: the system prompt, earlier turns, the question."""
+        builder, corpus = self.builder, SpeechCorpus(self.data)
+        answers = spoken_answers(corpus, codes)
+        asked = [r for r in corpus.select("question", "valid") if r.id in codes]
+        source = RowSource(builder, self.domain, asked, codes, answers, self.row_length)
+        prefix = render_system("speech", builder.layout, builder.tokenizer)
+        noise, builder.noise = builder.noise, 0.0
+        found = []
+        for record in records:
+            question = builder.segment(builder.heard(codes[record.id]), REPLY_MODE, [])
+            found.append([*prefix, *follow(source.before(record) or [], question).ids])
+        builder.noise = noise
+        return found
+
+    def right_answers(
+        self, model: GlmForCausalLM, records: Sequence[Record], codes: dict[str, Codes]
+    ) -> Mapping[str, int]:
+        """Count questions answered rightly (greedy), by skill."""
+        tokenizer = self.builder.tokenizer
+        prompts = self.prompts(records, codes)
+        longest = max(map(len, prompts))
+        padding = self.builder.layout.stop[0]
+        rows = [[padding] * (longest - len(p)) + p for p in prompts]
+        shown = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
+        out = model.generate(  # type: ignore[misc]
+            torch.tensor(rows, device=model.device),
+            attention_mask=torch.tensor(shown, device=model.device),
+            do_sample=False,
+            max_new_tokens=N_TEXT_BLOCK,
+            pad_token_id=padding,
+        )[:, longest:]
+        right: Counter[str] = Counter()
+        for record, row in zip(records, out.tolist(), strict=True):
+            n_text = next((i for i, t in enumerate(row) if t >= tokenizer.n_ranks), len(row))
+            expected = tokenizer.encode(record.answer)[:N_TEXT_BLOCK]
+            right[skill_name(record)] += row[:n_text] == expected
+        return right
+
+    def right_results(self, model: GlmForCausalLM, skill: str, seed: int) -> float:
+        """Share of reserved answers that go on rightly in text after what was asked (greedy)."""
+        rng = random.Random(seed)
+        right = 0
+        for _ in range(N_RECITED):
+            exchange = self.domain.draw(rng, skill, reserved=True)
+            segment = self.builder.recited(exchange.answer)
+            best = model(torch.tensor([segment.ids], device=model.device)).logits[0].argmax(-1)
+            wanted = torch.tensor(segment.targets, device=model.device)
+            right += bool(((best == wanted) | (wanted == NO_TARGET)).all())
+        return right / N_RECITED
+
+    def validate(self, model: GlmForCausalLM, seed: int) -> dict[str, float]:
+        """Shares of reserved answers right in text, and of reserved questions heard rightly."""
+        codes = CodeStore(self.data).load()
+        questions = SpeechCorpus(self.data).select("question", "valid")
+        records = [record for record in questions if record.id in codes][:N_VALID]
+        figures = {
+            "right_results": self.right_results(model, "arithmetic", seed),
+            "right_counts": self.right_results(model, "count", seed),
+        }
+        if records:
+            right = self.right_answers(model, records, codes)
+            figures["right"] = sum(right.values()) / len(records)
+            asked = Counter(map(skill_name, records))
+            shown = {skill: f"{right[skill]}/{n}" for skill, n in asked.items()}
+            logger.info("right by skill: %s", shown)
+        return figures
+
+
+def skill_name(record: Record) -> str:
+    """Name a question's skill, with the language unless that is English."""
+    return record.skill if record.language != "zh" else f"{record.skill}-zh"
