@@ -40,7 +40,7 @@ from antiphon.training.lm_export import export_language_model
 from antiphon.training.lm_listening import ListeningHead, lower_states
 from antiphon.training.lm_rows import mixture_at
 from antiphon.training.lm_validation import HeldOut
-from antiphon.training.lm_vocabulary import prepare_vocabulary
+from antiphon.training.lm_vocabulary import copy_vocabulary, prepare_vocabulary
 from antiphon.training.number_words import NumberWords
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.prefetch import prefetch
@@ -172,6 +172,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
         self.fraction = torch.zeros(1).share_memory_()
         self.n_codes = len(codebook)
         prepare_vocabulary(self.domain, config.start, config.out, config.n_ranks, self.n_codes)
+        copy_vocabulary(Path(config.out), Path(config.run))  # a later run may go on from this one
         self.tokenizer = GlmTextTokenizer.from_pretrained(config.out)
         with seeded(config.seed):
             self.model = GlmForCausalLM(glm_config(config, self.tokenizer))

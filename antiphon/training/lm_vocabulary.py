@@ -37,7 +37,7 @@ def prepare_vocabulary(domain: Domain, start: str, out: str, n_ranks: int, n_cod
 
 
 def copy_vocabulary(start: Path, out: Path) -> None:
-    """Take over the text vocabulary of the model that a run goes on from."""
+    """Take over the text vocabulary of a model or of a run."""
     out.mkdir(parents=True, exist_ok=True)
     for name in VOCABULARY_FILES:
         if start.resolve() != out.resolve():

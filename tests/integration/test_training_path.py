@@ -173,6 +173,17 @@ def test_a_language_model_that_two_processes_train_is_one(root: Path, tmp_path: 
     assert (tmp_path / "new/config.json").exists()
 
 
+def test_a_run_goes_on_from_an_earlier_one_with_what_spells(root: Path, tmp_path: Path) -> None:
+    earlier = starting_lm(root, tmp_path / "earlier", "listening_weight=0.5", "listening_layer=1")
+    earlier.step()
+    earlier.run.save(earlier.state())
+    task = starting_lm(root, tmp_path / "later", f"start={tmp_path}/earlier/run", "seed=9")
+    for before, after in zip(earlier.learned(), task.learned(), strict=True):
+        assert torch.equal(before, after)
+    assert task.tokenizer.n_ranks == earlier.tokenizer.n_ranks
+    assert task.run.step == 0
+
+
 def test_a_language_model_of_another_size_is_no_start(root: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"start=.*of another shape"):
         starting_lm(root, tmp_path, "d_model=48")
