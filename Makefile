@@ -28,7 +28,7 @@ TEST_SYSTEM := $(DEMO_SYSTEM) espeak-ng:espeak-ng flite:flite festival:festival 
 PAGE_TESTS = $(wildcard $(addprefix tests/integration/,test_page*.py test_panel*.py test_call*.py))
 
 # Recipe and folder of `make train`.
-CONFIG ?= cpu
+CONFIG ?= cpu-full
 ROOT ?= trained
 
 .PHONY: help setup setup-dev demo serve train test test-page check fix docker clean
@@ -47,9 +47,9 @@ demo: $(INSTALLED) ## Talk to the embedded model: server and page together, unti
 serve: $(INSTALLED) ## The model server alone
 	@exec $(BIN)/antiphon serve $(ARGS)
 
-train: $(INSTALLED_DEV) ## Train a whole model from nothing into ROOT=trained, with the recipes CONFIG=cpu
+train: $(INSTALLED_DEV) ## Train a whole model from nothing into ROOT=trained, with the recipes CONFIG=cpu-full
 	@$(call system_packages,$(TEST_SYSTEM),required)
-	@exec $(BIN)/antiphon train all --config $(CONFIG) --root $(ROOT) $(ARGS)
+	@exec $(BIN)/antiphon train all --config $(CONFIG) --root $(ROOT) --jobs 2 $(ARGS)
 
 test: $(INSTALLED_DEV) ## Linters, types, house rules and all tests
 	@$(call system_packages,$(TEST_SYSTEM),required)

@@ -1,4 +1,4 @@
-"""The bilingual model understands voices kept for testing, in two languages, and answers."""
+"""The embedded model understands voices kept for testing, in two languages, and answers."""
 
 import asyncio
 from pathlib import Path
@@ -50,7 +50,7 @@ TALKS: tuple[Talk, ...] = (
 
 @pytest.fixture(scope="module")
 def folder(repo_root: Path) -> Path:
-    return repo_root / "resources/bilingual/tokenizer"
+    return repo_root / "resources/embedded/tokenizer"
 
 
 def speak(text: str) -> np.ndarray:
