@@ -34,7 +34,10 @@ FACTS = (
 RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
-TWICE_PRACTISED = frozenset({"repeat"})  # most words, so most to hear
+PRACTISED_AGAIN = {
+    "repeat": 1,
+    "pace": 2,
+}  # most words to hear; a pace is heard in whole replies only
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
 
@@ -101,7 +104,7 @@ class RowSource:
     ) -> None:
         self.builder, self.domain, self.answers = builder, domain, answers
         self.versions = versions_of(codes)
-        self.records = records + [r for r in records if r.skill in TWICE_PRACTISED]
+        self.records = [r for r in records for _ in range(1 + PRACTISED_AGAIN.get(r.skill, 0))]
         self.by_id = {record.id: record for record in records}
         self.row_length = row_length
         self.mixture = LISTENING
@@ -117,7 +120,7 @@ class RowSource:
         self.lists = [text for text in self.texts if ":" in text or "：" in text] or self.texts
 
     def next_record(self) -> Record:
-        """The next question; in each round all come once, those of hard skills twice."""
+        """The next question; in each round all come once, those of hard skills more often."""
         if not self.order:
             self.order = self.rng.sample(self.records, len(self.records))
         return self.order.pop()
@@ -163,11 +166,15 @@ class RowSource:
         return record.role == "reading" or self.rng.random() < self.mixture.transcription
 
     def answered(self, record: Record) -> Segment:
-        """A spoken question with its answer, in text alone or in text and sound."""
+        """A spoken question with its answer, in text alone or in text and sound.
+
+        A wish for another pace is always answered in sound, where there is some.
+        """
         codes = self.codes(record)
         answer_codes = self.answers.get(answer_key(record.answer, record.pace))
         silent = self.mixture.silent / max(1e-6, 1 - self.mixture.transcription)
-        if answer_codes is None or self.rng.random() < silent:
+        is_paced = record.pace != 1.0
+        if answer_codes is None or (not is_paced and self.rng.random() < silent):
             segment = self.builder.silent_question(codes, record.answer)
         else:
             segment = self.builder.spoken_question(codes, record.answer, answer_codes)

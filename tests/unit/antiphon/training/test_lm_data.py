@@ -293,6 +293,18 @@ def test_a_follow_up_comes_after_its_conversation_and_alone_is_learned(builder, 
     assert learned(segment) == [*tokenizer.encode("Nine."), audio_0 + 5, audio_0 + 6, user]
 
 
+def test_a_wish_for_another_pace_is_answered_in_sound(builder, tokenizer):
+    known = {"q0.0": codes(1, 2), "q0": codes(3)}
+    answers = {"Nine.": codes(4), "Nine.\n1.4": codes(5, 6)}
+    rows = lm_rows.RowSource(builder, SmallDomain(), conversation(), known, answers, 256)
+    rows.mixture = lm_rows.Mixture(transcription=0.0, silent=1.0)
+    audio_0 = tokenizer.layout.audio_0
+    asked, wished = rows.answered(rows.by_id["q0.0"]), rows.answered(rows.by_id["q0"])
+    assert not any(t >= audio_0 for t in learned(asked))
+    assert [t - audio_0 for t in learned(wished) if t >= audio_0] == [5, 6]
+    assert [record.id for record in rows.records].count("q0") == 3
+
+
 def test_a_follow_up_without_its_conversation_is_passed_over(builder):
     known = {"q0.0": codes(1, 2), "q0": codes(3)}
     records = conversation(context_answer="Unheard of.")
