@@ -31,7 +31,7 @@ def test_json_names_file_and_tokens(clip: Path, capsys: pytest.CaptureFixture[st
     record = json.loads(capsys.readouterr().out)
     assert record["file"] == str(clip)
     assert set(record) == {"file", "text", "tokens"}
-    assert all(0 <= token < 1024 for token in record["tokens"])
+    assert all(0 <= token < 2048 for token in record["tokens"])
 
 
 def test_a_missing_clip_is_told_and_the_others_are_read(
