@@ -34,10 +34,8 @@ FACTS = (
 RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
-PRACTISED_AGAIN = {
-    "repeat": 1,
-    "pace": 2,
-}  # most words to hear; a pace is heard in whole replies only
+# Repeating has the most words to hear; a pace is heard in whole replies only.
+PRACTISED_AGAIN = {"repeat": 1, "pace": 2}
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
 

@@ -192,6 +192,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
             random.Random(config.seed),
             alphabet,
         )
+        self.held_out = HeldOut(config.data, self.domain, self.builder, config.row_length)
         with seeded(config.seed):
             self.listening = ListeningHead(config.d_model, alphabet).to(self.device)
         self.optimizer = build_optimizer(
@@ -330,8 +331,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def validate(self) -> dict[str, float]:
         """Shares of reserved answers right in text, and of reserved questions heard rightly."""
-        held_out = HeldOut(self.config.data, self.domain, self.builder, self.config.row_length)
-        return held_out.validate(self.model, self.config.seed)
+        return self.held_out.validate(self.model, self.config.seed)
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""

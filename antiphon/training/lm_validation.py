@@ -3,8 +3,7 @@
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from transformers import GlmForCausalLM
@@ -21,43 +20,45 @@ logger = logging.getLogger(__name__)
 N_VALID, N_RECITED = 96, 64
 
 
-@dataclass(frozen=True)
 class HeldOut:
     """Questions and answers that nobody learns from.
 
-    Attributes:
-        data: Folder of the corpus.
+    Args:
+        data: Folder of the corpus; it is read once, its codes each time.
         domain: What is asked.
         builder: Builds the exchanges.
         row_length: Tokens in a row.
     """
 
-    data: str
-    domain: Domain
-    builder: SegmentBuilder
-    row_length: int
+    def __init__(self, data: str, domain: Domain, builder: SegmentBuilder, row_length: int) -> None:
+        self.corpus, self.store = SpeechCorpus(data), CodeStore(data)
+        self.domain, self.builder, self.row_length = domain, builder, row_length
 
-    def prompts(self, records: Sequence[Record], codes: dict[str, Codes]) -> list[list[int]]:
-        """Give the tokens before each answer: the system prompt, earlier turns, the question."""
-        builder, corpus = self.builder, SpeechCorpus(self.data)
-        answers = spoken_answers(corpus, codes)
-        asked = [r for r in corpus.select("question", "valid") if r.id in codes]
+    def prompts(self, asked: list[Record], codes: dict[str, Codes]) -> list[list[int]]:
+        """Give the tokens before each answer: the system prompt, earlier turns, the question.
+
+        Args:
+            asked: All questions with codes, those of earlier turns too; the first are asked.
+            codes: Codes by utterance id.
+        """
+        builder = self.builder
+        answers = spoken_answers(self.corpus, codes)
         source = RowSource(builder, self.domain, asked, codes, answers, self.row_length)
         prefix = render_system("speech", builder.layout, builder.tokenizer)
         noise, builder.noise = builder.noise, 0.0
         found = []
-        for record in records:
+        for record in asked[:N_VALID]:
             question = builder.segment(builder.heard(codes[record.id]), REPLY_MODE, [])
             found.append([*prefix, *follow(source.before(record) or [], question).ids])
         builder.noise = noise
         return found
 
     def right_answers(
-        self, model: GlmForCausalLM, records: Sequence[Record], codes: dict[str, Codes]
+        self, model: GlmForCausalLM, asked: list[Record], codes: dict[str, Codes]
     ) -> Mapping[str, int]:
-        """Count questions answered rightly (greedy), by skill."""
+        """Count which of the first questions are answered rightly (greedy), by skill."""
         tokenizer = self.builder.tokenizer
-        prompts = self.prompts(records, codes)
+        prompts = self.prompts(asked, codes)
         longest = max(map(len, prompts))
         padding = self.builder.layout.stop[0]
         rows = [[padding] * (longest - len(p)) + p for p in prompts]
@@ -70,7 +71,7 @@ class HeldOut:
             pad_token_id=padding,
         )[:, longest:]
         right: Counter[str] = Counter()
-        for record, row in zip(records, out.tolist(), strict=True):
+        for record, row in zip(asked[:N_VALID], out.tolist(), strict=True):
             n_text = next((i for i, t in enumerate(row) if t >= tokenizer.n_ranks), len(row))
             expected = tokenizer.encode(record.answer)[:N_TEXT_BLOCK]
             right[skill_name(record)] += row[:n_text] == expected
@@ -90,18 +91,17 @@ class HeldOut:
 
     def validate(self, model: GlmForCausalLM, seed: int) -> dict[str, float]:
         """Shares of reserved answers right in text, and of reserved questions heard rightly."""
-        codes = CodeStore(self.data).load()
-        questions = SpeechCorpus(self.data).select("question", "valid")
-        records = [record for record in questions if record.id in codes][:N_VALID]
+        codes = self.store.load()
+        asked = [r for r in self.corpus.select("question", "valid") if r.id in codes]
         figures = {
             "right_results": self.right_results(model, "arithmetic", seed),
             "right_counts": self.right_results(model, "count", seed),
         }
-        if records:
-            right = self.right_answers(model, records, codes)
-            figures["right"] = sum(right.values()) / len(records)
-            asked = Counter(map(skill_name, records))
-            shown = {skill: f"{right[skill]}/{n}" for skill, n in asked.items()}
+        if asked:
+            right = self.right_answers(model, asked, codes)
+            skills = Counter(map(skill_name, asked[:N_VALID]))
+            figures["right"] = sum(right.values()) / skills.total()
+            shown = {skill: f"{right[skill]}/{n}" for skill, n in skills.items()}
             logger.info("right by skill: %s", shown)
         return figures
 

@@ -48,7 +48,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, object], tuple[int, float]]:
         return state, (int(progress["step"]), float(progress["elapsed_s"]))
     except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(
-            f"cannot resume from {path}: {error}; delete it to start anew"
+            f"cannot resume from {path}: {error}; delete it to start anew, or name another folder"
         ) from error
 
 

@@ -192,6 +192,7 @@ class TrainingTask(ABC, Generic[Config]):
 
         Raises:
             CheckpointError: If what is there cannot be read or was made with other settings.
+            ConfigError: If an earlier run is to go on with other speech tokens.
         """
         state = self.run.resume()
         earlier = Path(self.config.start) / CHECKPOINT
@@ -199,6 +200,11 @@ class TrainingTask(ABC, Generic[Config]):
             self.take_up(state, self.run.folder)
             self.reseed(self.config.seed + self.run.step)
         elif self.config.start and earlier.exists():
+            if self.config.new_codes or self.config.old_codes:
+                raise ConfigError(
+                    f"start={self.config.start} is a run, which goes on with the codes it had: for "
+                    "other codes give the finished part that it wrote (its out)"
+                )
             self.take_up(read_checkpoint(earlier)[0], earlier.parent)
         elif self.config.start:
             self.start_from(Path(self.config.start))

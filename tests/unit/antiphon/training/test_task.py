@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from antiphon.errors import CheckpointError
+from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training import task as task_module
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started
@@ -119,6 +119,14 @@ def test_a_new_run_goes_on_from_an_earlier_one_with_its_optimizer(tmp_path: Path
     fresh.run.step, fresh._progress = 8, 0.5
     fresh.step()
     assert not torch.equal(fresh.layer.weight, later.layer.weight)  # without the optimizer's state
+
+
+@pytest.mark.parametrize("codes", [{"new_codes": True}, {"old_codes": "before"}])
+def test_a_run_does_not_go_on_with_other_codes(tmp_path: Path, codes: dict[str, object]) -> None:
+    LineTask(config(tmp_path / "first")).train()
+    later = LineTask(config(tmp_path / "later", start=str(tmp_path / "first"), **codes))
+    with pytest.raises(ConfigError, match=r"start=.*first is a run.*its out"):
+        later.resume()
 
 
 def test_a_compiled_run_equals_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
