@@ -223,6 +223,11 @@ class SegmentBuilder:
         targets = [NO_TARGET] * (len(opening) - 1) + sound + [self.layout.user]
         return Segment(opening + reply, targets)
 
+    def said(self, answer: str, codes: Codes) -> Segment:
+        """An answer that was spoken before, of which nothing is learned."""
+        reply = self.reply(answer, codes)
+        return Segment([self.layout.assistant, *self.modes[REPLY_MODE], *reply], [])
+
     def echoed(self, answer: str, wish: str, filler: Codes) -> Segment:
         """An answer and a typed wish to hear it again; only its text, once more, is learned.
 

@@ -21,6 +21,8 @@ TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
 RECITED_COUNTS, RECITED_FACTS = 0.3, 0.35
 ECHOED = 0.5  # of what is recited where conversations are taught: saying an answer again
 PACED = 0.25  # of answers alone, where some are slower or faster
+SAID_AGAIN = 0.2  # of what is asked aloud: an answer said again as somebody wishes
+AS_BEFORE = 0.25  # of these: at the usual pace
 FACTS = (
     "calendar",
     "neighbours",
@@ -116,6 +118,9 @@ class RowSource:
         self.texts = [key for key in answers if "\n" not in key]  # those at the usual pace
         self.paced = [key for key in answers if "\n" in key]
         self.lists = [text for text in self.texts if ":" in text or "：" in text] or self.texts
+        self.wishes = spoken_wishes(records) if domain.max_turns > 1 else {}
+        self.again = [key for key in self.texts if wish_for(key) in self.wishes]
+        self.again_paced = [key for key in self.paced if wish_for(key) in self.wishes]
 
     def next_record(self) -> Record:
         """The next question; in each round all come once, those of hard skills more often."""
@@ -143,6 +148,8 @@ class RowSource:
 
     def speech_segment(self) -> Segment:
         """A spoken question, answered or transcribed; the turns before it, if any, come first."""
+        if self.again_paced and self.rng.random() < SAID_AGAIN:
+            return self.said_again()
         while True:
             record = self.next_record()
             if record.text and record.language in WRITTEN_DOWN and self.is_written_down(record):
@@ -183,6 +190,23 @@ class RowSource:
         if not record.text or record.language not in WRITTEN_DOWN:
             return segment
         return self.builder.noting(segment, codes, record.text)
+
+    def said_again(self) -> Segment:
+        """An answer that was said, a spoken wish, and the same answer as it wishes.
+
+        Questions that go before such wishes are few; any answer that was spoken at two paces may be
+        said again, and any voice may wish for it.
+        """
+        is_usual = bool(self.again) and self.rng.random() < AS_BEFORE
+        key = self.rng.choice(self.again if is_usual else self.again_paced)
+        text = key.partition("\n")[0]
+        said = self.answers.get(text)
+        if said is None:  # any sound does for what came before
+            said = self.rng.choice(self.fillers)[: self.rng.randrange(N_AUDIO_BLOCK)]
+        wish = self.rng.choice(self.wishes[wish_for(key)])
+        codes = self.codes(wish)
+        again = self.builder.spoken_question(codes, text, self.answers[key])
+        return follow([self.builder.said(text, said)], self.noted(again, codes, wish))
 
     def typed_segment(self) -> Segment:
         """A typed question: sums and counts answered in text alone, or any with its sound."""
@@ -262,9 +286,9 @@ class RowSource:
     def paced_answer(self) -> Segment:
         """An answer to put into sound as slowly or quickly as somebody wishes."""
         key = self.rng.choice(self.paced)
-        text, _, pace = key.partition("\n")
-        language = "zh" if CHINESE.search(text) else "en"
-        wish = self.rng.choice(PACES[language][float(pace)])
+        text = key.partition("\n")[0]
+        language, pace = wish_for(key)
+        wish = self.rng.choice(PACES[language][pace])
         return self.builder.spoken(text, self.answers[key], wish)
 
     def spoken_row(self) -> Row:
@@ -291,6 +315,27 @@ class RowSource:
                 yield [self.spoken_row() for _ in range(n_rows)]
             else:
                 yield [self.row() for _ in range(n_rows)]
+
+
+def language_of(text: str) -> str:
+    """Tell the language of an answer."""
+    return "zh" if CHINESE.search(text) else "en"
+
+
+def wish_for(key: str) -> tuple[str, float]:
+    """Tell by an answer's key in which language it is, and at which pace."""
+    text, _, pace = key.partition("\n")
+    return language_of(text), float(pace or 1)
+
+
+def spoken_wishes(records: Sequence[Record]) -> dict[tuple[str, float], list[Record]]:
+    """Gather the spoken wishes to hear an answer again, by language and the pace they want."""
+    found: dict[tuple[str, float], list[Record]] = {}
+    for record in records:
+        is_again = record.text in SAY_AGAIN.get(record.language, ())
+        if is_again or (record.skill == "pace" and record.pace != 1.0):
+            found.setdefault((record.language, record.pace), []).append(record)
+    return found
 
 
 def fill(draw: Callable[[], Segment], length: int) -> list[Segment]:

@@ -1,6 +1,7 @@
 """Packed rows teach exactly what each exchange would teach alone."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -303,6 +304,38 @@ def test_a_wish_for_another_pace_is_answered_in_sound(builder, tokenizer):
     assert not any(t >= audio_0 for t in learned(asked))
     assert [t - audio_0 for t in learned(wished) if t >= audio_0] == [5, 6]
     assert [record.id for record in rows.records].count("q0") == 3
+
+
+def test_an_answer_is_said_again_as_a_spoken_wish_has_it(builder, tokenizer, monkeypatch):
+    monkeypatch.setattr(lm_rows, "SAID_AGAIN", 1.0)
+    usual = replace(conversation()[0], id="q1", text="once more please", skill="followup")
+    known = {"q0.0": codes(1, 2), "q0": codes(3), "q0~1": codes(7), "q1": codes(8)}
+    answers = {"Nine.": codes(4), "Nine.\n1.4": codes(5, 6), "九。\n1.4": codes(9)}
+    records = [*conversation(), usual]
+    rows = lm_rows.RowSource(builder, find_domain("full"), records, known, answers, 256)
+    audio_0, user = tokenizer.layout.audio_0, tokenizer.layout.user
+    segments = [rows.speech_segment() for _ in range(80)]
+    heard = {tuple(t - audio_0 for t in each.ids if t >= audio_0) for each in segments}
+    assert heard == {(4, 3, 5, 6), (4, 7, 5, 6), (4, 8, 4)}  # before, the wish, after
+    text = tokenizer.encode("Nine.")
+    sounds = {tuple(learned(each)) for each in segments}
+    assert sounds == {(*text, audio_0 + 5, audio_0 + 6, user), (*text, audio_0 + 4, user)}
+    for each in segments:
+        said = each.heard[0]
+        assert each.ids[said.start - 1] == tokenizer.layout.begin_of_audio
+        assert each.ids[said.start + said.n] == tokenizer.layout.end_of_audio
+
+
+def test_an_answer_at_a_pace_is_said_again_after_any_sound(builder, tokenizer, monkeypatch):
+    monkeypatch.setattr(lm_rows, "SAID_AGAIN", 1.0)
+    known, answers = {"q0": codes(3)}, {"Nine.\n1.4": codes(5, 6)}
+    rows = lm_rows.RowSource(builder, find_domain("full"), conversation()[1:], known, answers, 256)
+    audio_0, user = tokenizer.layout.audio_0, tokenizer.layout.user
+    for _ in range(20):
+        segment = rows.speech_segment()
+        begin = segment.ids.index(user)
+        assert {t - audio_0 for t in segment.ids[:begin] if t >= audio_0} <= {5, 6}
+        assert [t - audio_0 for t in segment.ids[begin:] if t >= audio_0] == [3, 5, 6]
 
 
 def test_a_follow_up_without_its_conversation_is_passed_over(builder):
