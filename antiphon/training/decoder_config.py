@@ -52,7 +52,7 @@ flow: !new:cosyvoice.flow.flow.MaskedDiffWithXvec
                 training_cfg_rate: 0.2
                 inference_cfg_rate: {guidance}
                 reg_loss_type: 'l1'
-        estimator: !new:cosyvoice.flow.decoder.ConditionalDecoder
+{source}        estimator: !new:cosyvoice.flow.decoder.ConditionalDecoder
             in_channels: {estimator_channels}
             out_channels: {n_mels}
             channels: {channels}
@@ -91,6 +91,8 @@ class FlowSizes:
         head_dim, estimator_heads: Of its attention.
         n_blocks, n_mid_blocks: Transformer blocks a level, levels at the coarsest resolution.
         guidance: Strength of guidance.
+        source_std: Size of the noise around the encoder's own mel, from which paths start; a
+            negative number is for standard normal noise, as published.
     """
 
     vocab_size: int
@@ -104,6 +106,7 @@ class FlowSizes:
     n_blocks: int
     n_mid_blocks: int
     guidance: float
+    source_std: float = -1.0
 
 
 def render_flow(sizes: FlowSizes) -> str:
@@ -115,6 +118,9 @@ def render_flow(sizes: FlowSizes) -> str:
         "n_mels": N_MELS,
         "cfm_channels": 3 * N_MELS,
         "estimator_channels": 4 * N_MELS,
+        "source": ""
+        if sizes.source_std < 0
+        else f"                source_std: {sizes.source_std}\n",
     }
     return _FLOW.format(**values)
 

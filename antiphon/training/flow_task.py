@@ -58,6 +58,8 @@ class FlowTaskConfig(TaskConfig):
         width, encoder_heads, linear_units, encoder_layers: Of the encoder.
         channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
         guidance: Strength of guidance written into config.yaml.
+        source_std: Size of the noise around the encoder's own mel from which paths start; a
+            negative number is for standard normal noise.
         run_timesteps, run_guided_steps: How to solve the flow, written into config.yaml.
         vocoder_recipe: Recipe whose sizes are written into config.yaml.
     """
@@ -88,6 +90,7 @@ class FlowTaskConfig(TaskConfig):
     n_blocks: int = 1
     n_mid_blocks: int = 2
     guidance: float = 0.7
+    source_std: float = -1.0
     run_timesteps: int = 6
     run_guided_steps: int = 6
     vocoder_recipe: str = "vocoder-cpu"

@@ -1,8 +1,10 @@
 """Flow matching from noise to mel under conditions, with classifier-free guidance.
 
-Sources: Lipman et al. (arXiv 2210.02747); on guidance Le et al., "Voicebox" (arXiv 2306.15687).
+Sources: Lipman et al. (arXiv 2210.02747); on guidance Le et al., "Voicebox" (arXiv 2306.15687); on
+noise around the encoder's own mel Popov et al., "Grad-TTS" (arXiv 2105.06337), section 3.2.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
@@ -37,13 +39,14 @@ class ConditionalCFM(BASECFM):
 
     Args:
         in_channels: Channels of mel and conditions; kept for the configuration.
-        cfm_params: Options.
+        cfm_params: Options. With `source_std`, which published files lack, paths start from noise
+            of that size around the encoded tokens instead of standard normal noise.
         n_spks: Number of speakers; kept for the configuration.
         spk_emb_dim: Width of the speaker vector.
         estimator: Predicts the velocity: (x, mask, mu, t, spks, cond) -> (B, C, T).
 
     Raises:
-        ConfigError: If the solver is not Euler's.
+        ConfigError: If the solver is not Euler's, or `source_std` no number of at least 0.
     """
 
     def __init__(
@@ -61,7 +64,12 @@ class ConditionalCFM(BASECFM):
         self.t_scheduler = cfm_params.t_scheduler
         self.training_cfg_rate = cfm_params.training_cfg_rate
         self.inference_cfg_rate = cfm_params.inference_cfg_rate
+        self.source_std = checked_std(getattr(cfm_params, "source_std", None))
         self.estimator = estimator
+
+    def source(self, noise: Tensor, mu: Tensor) -> Tensor:
+        """Where the path from `noise`, standard normal, to a mel under `mu` starts, (B, C, T)."""
+        return noise if self.source_std is None else mu.detach() + self.source_std * noise
 
     @torch.inference_mode()
     def forward(
@@ -102,11 +110,13 @@ class ConditionalCFM(BASECFM):
         return mel
 
     @torch.inference_mode()
-    def steps(self, x: Tensor, conditions: FlowConditions, solving: Solving) -> Iterator[Tensor]:
+    def steps(
+        self, noise: Tensor, conditions: FlowConditions, solving: Solving
+    ) -> Iterator[Tensor]:
         """Draw a mel step by step, so that the caller may do something else between.
 
         Args:
-            x: Noise to start from, (B, C, T).
+            noise: Standard normal, (B, C, T).
             conditions: What it is drawn under.
             solving: How.
 
@@ -114,7 +124,9 @@ class ConditionalCFM(BASECFM):
             (B, C, T) after each step; the last is the mel.
         """
         velocity = GuidedVelocity(self.estimator, conditions, self.inference_cfg_rate)
-        t_span = torch.linspace(0, 1, solving.n_timesteps + 1, device=x.device, dtype=x.dtype)
+        n_times = solving.n_timesteps + 1
+        t_span = torch.linspace(0, 1, n_times, device=noise.device, dtype=noise.dtype)
+        x = self.source(noise, conditions.mu)
         yield from solve(velocity, x, warp_time(t_span, self.t_scheduler), solving)
 
     def compute_loss(
@@ -145,7 +157,7 @@ class ConditionalCFM(BASECFM):
         shape = (x1.shape[0], 1, 1)
         t = draw_uniform(shape, x1, generator)
         t = warp_time(t, self.t_scheduler)
-        noise = draw_normal(x1, generator)
+        noise = self.source(draw_normal(x1, generator), mu)
         point = self.path_point(x1, noise, t)
         if self.training_cfg_rate > 0:
             kept = (draw_uniform(shape, x1, generator) > self.training_cfg_rate).to(x1.dtype)
@@ -157,6 +169,19 @@ class ConditionalCFM(BASECFM):
         counted = mask if loss_mask is None else loss_mask
         error = (velocity - self.path_velocity(x1, noise)).square() * counted
         return error.sum() / (counted.sum() * x1.shape[1]).clamp_min(1), point
+
+
+def checked_std(value: object) -> float | None:
+    """Check the size of the noise around the encoded tokens; None is for none of the kind.
+
+    Raises:
+        ConfigError: If it is no number of at least 0.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(f"source_std {value!r}; expected a number of at least 0")
+    return float(value)
 
 
 def solve(
