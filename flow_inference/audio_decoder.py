@@ -120,14 +120,33 @@ class AudioDecoder:
             PromptError: If there are no tokens, or one is out of range or no whole number.
             ConfigError: If there is no such voice.
         """
-        checked = check_tokens(tokens, self.codebook_size)
-        if not checked:
-            raise PromptError("no speech tokens to decode; expected at least one")
+        checked = self._checked(tokens)
         schedule = (
             LONG_SCHEDULE if len(checked) > MAX_AT_ONCE else BlockSchedule((len(checked) + 1,))
         )
         with self.open_stream(voice, seed, StreamOptions(schedule)) as stream:
             return torch.cat([stream.push(checked), stream.flush()])
+
+    def decode_mel(
+        self, tokens: Sequence[int] | Tensor, voice: str | None = None, seed: int = 0
+    ) -> Tensor:
+        """Turn the tokens of a whole reply into the mel that a stream would make of them.
+
+        Args:
+            tokens: (T,) or (1, T) whole numbers in [0, codebook_size).
+            voice: One of `voices`; None for the first.
+            seed: Seed of the noise.
+
+        Returns:
+            (80, int(T / 12.5 * 22050 / 256)) float32 on the CPU.
+
+        Raises:
+            PromptError: If there are no tokens, or one is out of range or no whole number.
+            ConfigError: If there is no such voice.
+        """
+        checked = self._checked(tokens)
+        stream = self._open_mel(self._embedding(voice), seed, StreamOptions())
+        return torch.cat([*stream.push(checked), stream.flush()], dim=1)
 
     def open_stream(
         self,
@@ -147,10 +166,24 @@ class AudioDecoder:
         """
         options = StreamOptions(schedule) if isinstance(schedule, BlockSchedule) else schedule
         speaker = self._embedding(voice)
-        window = FlowWindow(self.flow, speaker, self.solving)
-        mel = MelStream(window, options or StreamOptions(), self.clock, seed)
+        mel = self._open_mel(speaker, seed, options or StreamOptions())
         vocoder = VocoderStream(self.hift, seed + 1)
         return DecoderStream(mel, vocoder, speaker, self.codebook_size)
+
+    def _open_mel(self, speaker: Tensor, seed: int, options: StreamOptions) -> MelStream:
+        """Open the mel of one reply in the voice of a speaker vector (1, D)."""
+        return MelStream(FlowWindow(self.flow, speaker, self.solving), options, self.clock, seed)
+
+    def _checked(self, tokens: Sequence[int] | Tensor) -> list[int]:
+        """Check the tokens of a whole reply.
+
+        Raises:
+            PromptError: If there are none, or one is out of range or no whole number.
+        """
+        checked = check_tokens(tokens, self.codebook_size)
+        if not checked:
+            raise PromptError("no speech tokens to decode; expected at least one")
+        return checked
 
     def _embedding(self, voice: str | None) -> Tensor:
         """Speaker vector (1, D) of a voice."""

@@ -1,8 +1,10 @@
 """Speech at the vocoder's rate, with mel, pitch and phase, cached on disk."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ HOP = 256
 N_FFT = 1024
 N_MELS = 80
 HIGHEST_HZ = 8000
+MelFrames: TypeAlias = npt.NDArray[np.float32]
 
 
 def log_mel(waveform: Tensor) -> Tensor:
@@ -104,6 +107,19 @@ def analyse(waveform: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.gener
     }
 
 
+def with_mel(
+    part: dict[str, npt.NDArray[np.generic]], mel: MelFrames
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Put another mel, (n, 80), in the place of an utterance's own; the longer of both is cut."""
+    n = min(len(part["f0"]), len(mel))
+    return {
+        "mel": mel[:n].astype(np.float16),
+        "waveform": part["waveform"][: n * HOP],
+        "f0": part["f0"][:n],
+        "cycles": part["cycles"][: n + 1],
+    }
+
+
 def choose_spoken(
     corpus: SpeechCorpus, voice: str, output_voices: tuple[str, ...], limit: int
 ) -> list[Record]:
@@ -130,7 +146,11 @@ def choose_spoken(
 
 
 def build_voice_store(
-    corpus: SpeechCorpus, records: list[Record], folder: Path, n_workers: int = 0
+    corpus: SpeechCorpus,
+    records: list[Record],
+    folder: Path,
+    n_workers: int = 0,
+    decode: Callable[[Record], MelFrames] | None = None,
 ) -> VoiceStore:
     """Prepare utterances, or open what an earlier call prepared.
 
@@ -139,11 +159,15 @@ def build_voice_store(
         records: Which they are.
         folder: Where the results are kept.
         n_workers: Processes that analyse; 0 does it in this one.
+        decode: Gives the mel to learn from, (n, 80), in time with the utterance; None for its own.
     """
     if (folder / "bounds.npy").exists():
         return VoiceStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = list(map_ahead(analyse, (corpus.waveform(r) for r in records), n_workers))
+    if decode is not None:
+        mels = (decode(record) for record in records)
+        parts = [with_mel(part, mel) for part, mel in zip(parts, mels, strict=True)]
     for name in parts[0]:
         np.save(folder / f"{name}.npy", np.concatenate([part[name] for part in parts]))
     bounds = np.cumsum([0, *(len(part["f0"]) for part in parts)])

@@ -16,6 +16,7 @@ from torch.nn import functional
 from antiphon.checkpoints import load_weights
 from antiphon.training.adversary import AdversarialConfig, Adversary
 from antiphon.training.data import SpeechCorpus
+from antiphon.training.decoded_mels import DecodedMels
 from antiphon.training.loop import atomic_save, learning_rate_factor
 from antiphon.training.task import Losses, TrainingTask, load_started, seeded
 from antiphon.training.vocoder_data import (
@@ -48,6 +49,8 @@ class VocoderTaskConfig(AdversarialConfig):
         output_voices: Output voices to learn instead; empty for `voice`.
         n_utterances: Most utterances of a voice used.
         n_loaders: Processes that analyse the corpus; 0 does it in this one.
+        decoder: Folder of a finished decoder: learn from the mels that it makes of the corpus's
+            speech tokens instead of from those of the recordings; empty for these.
         batch, n_frames: Pieces in a batch and mel frames in a piece.
         phase_weight, mel_weight: Weights beside the magnitude loss.
         mel_noise: Largest standard deviation of noise on the input mel.
@@ -65,6 +68,7 @@ class VocoderTaskConfig(AdversarialConfig):
     output_voices: tuple[str, ...] = ()
     n_utterances: int = 1200
     n_loaders: int = 0
+    decoder: str = ""
     batch: int = 16
     n_frames: int = 32
     phase_weight: float = 1.0
@@ -150,7 +154,12 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         config = self.config
         corpus = SpeechCorpus(config.data)
         records = choose_spoken(corpus, config.voice, config.output_voices, config.n_utterances)
-        return build_voice_store(corpus, records, Path(config.run) / "store", config.n_loaders)
+        folder = Path(config.run) / "store"
+        if not config.decoder:
+            return build_voice_store(corpus, records, folder, config.n_loaders)
+        decode = DecodedMels(config.decoder, config.data, has_voices=bool(config.output_voices))
+        known = decode.known(records)
+        return build_voice_store(corpus, known, folder, config.n_loaders, decode)
 
     def start_from(self, folder: Path) -> None:
         """Take a folder's hift.pt."""
@@ -224,16 +233,17 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
             self.adversary.load_state(state["adversary"])  # type: ignore[arg-type]
 
     def validate(self) -> dict[str, float]:
-        """Copy synthesis of held-out utterances: mel L1, errors of f0 and of voicing."""
+        """Held-out utterances: L1 of their mel, errors of f0 and of voicing."""
         mel_errors, f0_errors, voicing_errors = [], [], []
         for utterance in self.valid_range:
             piece = self.store.cut(utterance, 0, self.store.n_frames(utterance))
             mel = torch.from_numpy(piece["mel"])[None].to(self.device)
             wanted = torch.from_numpy(piece["f0"])[None].to(self.device)
+            recorded = log_mel(torch.from_numpy(piece["waveform"])[None]).to(self.device)
             generator = torch.Generator().manual_seed(utterance)
             f0 = self.model.predict_f0(mel)
             waveform = self.model(mel, f0=f0, generator=generator)
-            mel_errors.append(float((log_mel(waveform) - mel).abs().mean()))
+            mel_errors.append(float((log_mel(waveform) - recorded).abs().mean()))
             both = (f0 > 10) & (wanted > 0)
             f0_errors.append(float((f0 - wanted).abs()[both].mean()) if both.any() else 400.0)
             voicing_errors.append(float(((f0 > 10) != (wanted > 0)).float().mean()))

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from antiphon.errors import AntiphonError, CheckpointError, ConfigError, EngineError, PromptError
 from cosyvoice.flow.solving import Solving
 from flow_inference import AudioDecoder, BlockSchedule, DecoderStream, StreamOptions
+from flow_inference.vocoder_stream import VocoderStream
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,17 @@ def test_one_block_equals_offline(decoder: AudioDecoder) -> None:
     with decoder.open_stream(seed=0, schedule=BlockSchedule((37,))) as stream:
         streamed = torch.cat([stream.push(tokens), stream.flush()])
     assert float((streamed - decoder.decode(tokens, seed=0)).abs().max()) < 1e-4
+
+
+def test_the_mel_alone_is_what_a_stream_speaks(decoder: AudioDecoder) -> None:
+    tokens = draw_tokens(37)
+    mel = decoder.decode_mel(tokens, seed=3)
+    vocoder = VocoderStream(decoder.hift, 3 + 1)
+    spoken = torch.cat(stream_all(decoder, [tokens]))
+    assert mel.shape == (80, len(spoken) // 256)
+    assert float((vocoder.push(mel, is_last=True) - spoken).abs().max()) < 1e-4
+    with pytest.raises(PromptError, match="no speech tokens"):
+        decoder.decode_mel([])
 
 
 def test_no_click_at_the_seams(decoder: AudioDecoder) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from antiphon.errors import ConfigError
+from antiphon.training.data import CodeStore
 from antiphon.training.vocoder_loss import VocoderLoss
 from antiphon.training.vocoder_task import VocoderTask, VocoderTaskConfig, build_vocoder, train
+from flow_inference import AudioDecoder
 
 CONFIGS = Path(__file__).resolve().parents[4] / "antiphon/training/configs"
 
@@ -145,6 +147,29 @@ def test_phase_follows_the_waveform(config: VocoderTaskConfig) -> None:
     joined = torch.stack([torch.cos(phase).flatten(), batch.waveform.flatten()])
     assert float(torch.corrcoef(joined)[0, 1]) > 0.4
     assert task.aligned_source(batch).shape == (2, 1, 16 * 256)
+
+
+def test_it_learns_from_what_a_decoder_makes_of_the_tokens(
+    config: VocoderTaskConfig, tiny_checkpoints: Path
+) -> None:
+    folder = tiny_checkpoints / "decoder"
+    wanted = replace(config, decoder=str(folder))
+    with pytest.raises(ConfigError, match="antiphon train codes"):
+        VocoderTask(wanted)
+    tokens = np.arange(13, dtype=np.int16)  # a second and 40 ms
+    CodeStore(config.data).append((f"a{index}", tokens + index) for index in range(5))
+    store = VocoderTask(wanted).store
+    assert len(store) == 5  # the sixth has no tokens
+    decoder = AudioDecoder.from_pretrained(folder)
+    for index in range(5):
+        piece = store.cut(index, 0, store.n_frames(index))
+        mel = decoder.decode_mel([*range(index, index + 13)], seed=index + 1).numpy()
+        assert store.n_frames(index) == 16_000 * 22_050 // 16_000 // 256 < mel.shape[1]
+        assert piece["mel"] == pytest.approx(mel[:, : store.n_frames(index)], abs=0.02)
+        assert len(piece["waveform"]) == store.n_frames(index) * 256
+        assert len(piece["cycles"][0:]) == store.n_frames(index) + 1
+    train(wanted)
+    assert (Path(config.out) / "hift.pt").exists()
 
 
 def test_unknown_voice(config: VocoderTaskConfig) -> None:
