@@ -5,7 +5,8 @@
 Answers of the grammar are synthesised in the voice that the decoder learned and turned into speech
 tokens. Each way decodes them in blocks, as a reply is. Its mel is compared with that of 10 guided
 Euler steps in float32 and with the recording's, and its sound is given to a recogniser that knows
-what kind of answer comes. Cost is CPU time of the mel, so that a busy machine changes little.
+what kind of answer comes, and back to the speech tokenizer, whose reading half writes down any
+letters. Cost is CPU time of the mel, so that a busy machine changes little.
 """
 
 import argparse
@@ -18,20 +19,21 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from antiphon.audio import resample
 from antiphon.evaluation.judge import Judge
 from antiphon.evaluation.report import describe_machine
+from antiphon.evaluation.transcriber import CodeTranscriber
+from antiphon.models.base import Waveform
 from antiphon.training import grammar
+from antiphon.training.recogniser import edit_distance, labels_to_text, text_to_labels
 from antiphon.training.synthesis import SAMPLE_RATE, synthesise_text
 from antiphon.training.vocoder_data import log_mel
 from antiphon.training.voices import ANSWER_STRETCH, ANSWER_VOICE, Speaking
 from cosyvoice.flow.solving import Solving
-from flow_inference import AudioDecoder, StreamOptions
-from flow_inference.mel_stream import FlowWindow, MelStream
+from flow_inference import AudioDecoder
 from flow_inference.vocoder_stream import VocoderStream
 from speech_tokenizer import SpeechTokenizer
 
@@ -46,6 +48,9 @@ WAYS = (
     Solving(2),
     Solving(2, solver="midpoint"),
     Solving(4, guided_steps=2, dtype="bfloat16"),
+    Solving(6, temperature=0.6),
+    Solving(4, start_at=0.2, temperature=0.6),
+    Solving(3, start_at=0.3, temperature=0.3),
 )
 MEL_BOUND = 0.1
 UNDERSTOOD_BOUND = 2
@@ -57,7 +62,7 @@ class Answer:
     """One recorded answer, (n_samples,) float32 at `SAMPLE_RATE`, and its speech tokens."""
 
     exchange: grammar.Exchange
-    recording: npt.NDArray[np.float32]
+    recording: Waveform
     codes: list[int]
 
 
@@ -86,33 +91,50 @@ def record_answers(tokenizer: SpeechTokenizer, n: int) -> Iterator[Answer]:
 
 def decode(decoder: AudioDecoder, answers: list[Answer], solving: Solving) -> Decoded:
     """Decode all answers in blocks."""
-    speaker = torch.zeros(1, decoder.flow.spk_embed_affine_layer.in_features)
-    window = FlowWindow(decoder.flow, speaker, solving)
-    mels = []
+    shipped, decoder.solving = decoder.solving, solving
     began_s = time.thread_time()
-    for seed, answer in enumerate(answers):
-        stream = MelStream(window, StreamOptions(), decoder.clock, seed)
-        mels.append(torch.cat([*stream.push(answer.codes), stream.flush()], dim=1))
+    mels = [decoder.decode_mel(answer.codes, seed=seed) for seed, answer in enumerate(answers)]
+    spent_s, decoder.solving = time.thread_time() - began_s, shipped
     n_frames = sum(mel.shape[1] for mel in mels)
     sound_s = n_frames * decoder.clock.hop_length / decoder.sample_rate
-    return Decoded(mels, (time.thread_time() - began_s) / sound_s)
+    return Decoded(mels, spent_s / sound_s)
 
 
-def count_understood(
-    judge: Judge, decoder: AudioDecoder, answers: list[Answer], mels: list[Tensor]
-) -> int:
+def speak(decoder: AudioDecoder, mels: list[Tensor]) -> list[Waveform]:
+    """Give the sound of mels."""
+    return [VocoderStream(decoder.hift, seed=1).push(mel, is_last=True).numpy() for mel in mels]
+
+
+def count_understood(judge: Judge, answers: list[Answer], sounds: list[Waveform], rate: int) -> int:
     """Count the answers whose sound the recogniser understands."""
-    n_understood = 0
-    for answer, mel in zip(answers, mels, strict=True):
-        sound = VocoderStream(decoder.hift, seed=1).push(mel, is_last=True).numpy()
-        n_understood += is_understood(judge, sound, decoder.sample_rate, answer)
-    return n_understood
+    return sum(
+        is_understood(judge, sound, rate, answer)
+        for answer, sound in zip(answers, sounds, strict=True)
+    )
 
 
-def is_understood(judge: Judge, sound: npt.NDArray[np.float32], rate: int, answer: Answer) -> bool:
+def is_understood(judge: Judge, sound: Waveform, rate: int, answer: Answer) -> bool:
     """Tell whether the recogniser hears the whole answer."""
     heard = judge.transcribe(sound, rate, answer.exchange.skill)
     return heard == grammar.normalise(answer.exchange.answer)
+
+
+class Reader:
+    """Reads sounds back through the speech tokens."""
+
+    def __init__(self, folder: Path, tokenizer: SpeechTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.transcriber = CodeTranscriber(folder, tokenizer.model.codebook.weight.detach())
+
+    def share_wrong(self, sounds: list[Waveform], rate: int, texts: list[str]) -> float:
+        """Share of the letters of some texts that are not read in their sounds."""
+        alphabet, n_wrong, n_letters = self.transcriber.alphabet, 0, 0
+        for sound, text in zip(sounds, texts, strict=True):
+            letters = labels_to_text(text_to_labels(text, alphabet), alphabet)
+            codes = self.tokenizer.encode(resample(sound, rate, SAMPLE_RATE), SAMPLE_RATE)
+            n_wrong += edit_distance(letters, self.transcriber.transcribe(codes))
+            n_letters += len(letters)
+        return round(n_wrong / n_letters, 4)
 
 
 def distance(mels: list[Tensor], others: list[Tensor]) -> float:
@@ -138,33 +160,41 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     decoder, judge = AudioDecoder.from_pretrained(options.model / "decoder"), Judge()
-    tokenizer = SpeechTokenizer.from_pretrained(options.model / "tokenizer")
+    folder = options.model / "tokenizer"
+    tokenizer = SpeechTokenizer.from_pretrained(folder)
     answers = list(record_answers(tokenizer, options.n_answers))
+    texts, reader = [answer.exchange.answer for answer in answers], Reader(folder, tokenizer)
     recorded = [mel_of(answer, decoder.sample_rate) for answer in answers]
     decode(decoder, answers[:2], PUBLISHED)  # warm-up
     reference = decode(decoder, answers, PUBLISHED)
     rows = []
     for way in WAYS:
         got = reference if way == PUBLISHED else decode(decoder, answers, way)
+        sounds = speak(decoder, got.mels)
         rows.append(
             asdict(replace(way, guided_steps=sum(map(way.is_guided, range(way.n_timesteps)))))
             | {
                 "cpu_s_a_second_of_sound": round(got.cost, 4),
                 "mel_l1_to_published": distance(got.mels, reference.mels),
                 "mel_l1_to_recording": distance(got.mels, recorded),
-                "understood": count_understood(judge, decoder, answers, got.mels),
+                "understood": count_understood(judge, answers, sounds, decoder.sample_rate),
+                "letters_wrong": reader.share_wrong(sounds, decoder.sample_rate, texts),
             }
         )
         print(json.dumps(rows[-1]), flush=True)
     report = {
         "what": "ways to solve the flow: CPU seconds of the mel a second of sound, one thread; "
-        "mean absolute difference of the log-mel; answers understood by a recogniser",
+        "mean absolute difference of the log-mel; answers understood by a recogniser; share of "
+        "letters that the tokenizer's reading half gets wrong",
         "command": f"python benchmarks/decoder_quality.py {options.model} "
         f"--n-answers {options.n_answers}",
         "machine": describe_machine(),
         "answers": len(answers),
         "recordings_understood": sum(
             is_understood(judge, answer.recording, SAMPLE_RATE, answer) for answer in answers
+        ),
+        "recordings_letters_wrong": reader.share_wrong(
+            [answer.recording for answer in answers], SAMPLE_RATE, texts
         ),
         "bounds": {"mel_l1_to_published": MEL_BOUND, "understood_less": UNDERSTOOD_BOUND},
         "shipped": asdict(decoder.solving),

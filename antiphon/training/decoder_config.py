@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosyvoice.flow.solving import Solving
+
 SAMPLE_RATE = 22_050
 N_MELS = 80
 SPEAKER_DIM = 192
@@ -52,7 +54,7 @@ flow: !new:cosyvoice.flow.flow.MaskedDiffWithXvec
                 training_cfg_rate: 0.2
                 inference_cfg_rate: {guidance}
                 reg_loss_type: 'l1'
-{source}        estimator: !new:cosyvoice.flow.decoder.ConditionalDecoder
+        estimator: !new:cosyvoice.flow.decoder.ConditionalDecoder
             in_channels: {estimator_channels}
             out_channels: {n_mels}
             channels: {channels}
@@ -68,6 +70,8 @@ _SOLVING = """
 inference:
     n_timesteps: {n_timesteps}
     guided_steps: {guided_steps}
+    start_at: {start_at}
+    temperature: {temperature}
 """
 _HIFT = """
 hift: !new:cosyvoice.hifigan.generator.HiFTGenerator
@@ -91,8 +95,6 @@ class FlowSizes:
         head_dim, estimator_heads: Of its attention.
         n_blocks, n_mid_blocks: Transformer blocks a level, levels at the coarsest resolution.
         guidance: Strength of guidance.
-        source_std: Size of the noise around the encoder's own mel, from which paths start; a
-            negative number is for standard normal noise, as published.
     """
 
     vocab_size: int
@@ -106,7 +108,6 @@ class FlowSizes:
     n_blocks: int
     n_mid_blocks: int
     guidance: float
-    source_std: float = -1.0
 
 
 def render_flow(sizes: FlowSizes) -> str:
@@ -118,16 +119,13 @@ def render_flow(sizes: FlowSizes) -> str:
         "n_mels": N_MELS,
         "cfm_channels": 3 * N_MELS,
         "estimator_channels": 4 * N_MELS,
-        "source": ""
-        if sizes.source_std < 0
-        else f"                source_std: {sizes.source_std}\n",
     }
     return _FLOW.format(**values)
 
 
-def render_solving(n_timesteps: int, guided_steps: int) -> str:
+def render_solving(solving: Solving) -> str:
     """Write how the flow is solved, which published files leave to the program."""
-    return _SOLVING.format(n_timesteps=n_timesteps, guided_steps=guided_steps)
+    return _SOLVING.format(**vars(solving))
 
 
 def render_vocoder(arguments: Mapping[str, object], f0_channels: int) -> str:

@@ -29,6 +29,7 @@ from antiphon.training.task_config import load_task_config
 from antiphon.training.vocoder_task import VocoderTaskConfig, vocoder_arguments
 from cosyvoice.config import load_decoder_config
 from cosyvoice.flow.flow import MaskedDiffWithXvec, PromptSampling
+from cosyvoice.flow.solving import Solving
 from flow_inference.speakers import write_speakers
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,8 @@ class FlowTaskConfig(TaskConfig):
         width, encoder_heads, linear_units, encoder_layers: Of the encoder.
         channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
         guidance: Strength of guidance written into config.yaml.
-        source_std: Size of the noise around the encoder's own mel from which paths start; a
-            negative number is for standard normal noise.
-        run_timesteps, run_guided_steps: How to solve the flow, written into config.yaml.
+        run_timesteps, run_guided_steps, run_start_at, run_temperature: How to solve the flow,
+            written into config.yaml (cosyvoice/flow/solving.py).
         vocoder_recipe: Recipe whose sizes are written into config.yaml.
     """
 
@@ -90,9 +90,10 @@ class FlowTaskConfig(TaskConfig):
     n_blocks: int = 1
     n_mid_blocks: int = 2
     guidance: float = 0.7
-    source_std: float = -1.0
-    run_timesteps: int = 6
-    run_guided_steps: int = 6
+    run_timesteps: int = 4
+    run_guided_steps: int = 4
+    run_start_at: float = 0.2
+    run_temperature: float = 0.6
     vocoder_recipe: str = "vocoder-cpu"
 
 
@@ -105,9 +106,15 @@ def flow_sizes(config: FlowTaskConfig) -> FlowSizes:
 def render_config(config: FlowTaskConfig) -> str:
     """Write config.yaml for this decoder and the vocoder of the recipe."""
     vocoder = load_task_config(VocoderTaskConfig, "vocoder", config.vocoder_recipe, [])
+    solving = Solving(
+        config.run_timesteps,
+        config.run_guided_steps,
+        start_at=config.run_start_at,
+        temperature=config.run_temperature,
+    )
     parts = (
         render_flow(flow_sizes(config)),
-        render_solving(config.run_timesteps, config.run_guided_steps),
+        render_solving(solving),
         render_vocoder(vocoder_arguments(vocoder), vocoder.f0_channels),
     )
     return "".join(parts)

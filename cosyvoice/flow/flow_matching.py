@@ -1,10 +1,8 @@
 """Flow matching from noise to mel under conditions, with classifier-free guidance.
 
-Sources: Lipman et al. (arXiv 2210.02747); on guidance Le et al., "Voicebox" (arXiv 2306.15687); on
-noise around the encoder's own mel Popov et al., "Grad-TTS" (arXiv 2105.06337), section 3.2.
+Sources: Lipman et al. (arXiv 2210.02747); on guidance Le et al., "Voicebox" (arXiv 2306.15687).
 """
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from antiphon.errors import ConfigError
 from cosyvoice.flow.guided_velocity import FlowConditions, GuidedVelocity
 from cosyvoice.flow.solving import MIDPOINT, Solving
-from matcha.models.components.flow_matching import BASECFM, CfmParams, warp_time
+from matcha.models.components.flow_matching import BASECFM, CfmParams, unwarp_time, warp_time
 
 
 class GuidedCfmParams(CfmParams, Protocol):
@@ -39,14 +37,13 @@ class ConditionalCFM(BASECFM):
 
     Args:
         in_channels: Channels of mel and conditions; kept for the configuration.
-        cfm_params: Options. With `source_std`, which published files lack, paths start from noise
-            of that size around the encoded tokens instead of standard normal noise.
+        cfm_params: Options.
         n_spks: Number of speakers; kept for the configuration.
         spk_emb_dim: Width of the speaker vector.
         estimator: Predicts the velocity: (x, mask, mu, t, spks, cond) -> (B, C, T).
 
     Raises:
-        ConfigError: If the solver is not Euler's, or `source_std` no number of at least 0.
+        ConfigError: If the solver is not Euler's.
     """
 
     def __init__(
@@ -64,12 +61,7 @@ class ConditionalCFM(BASECFM):
         self.t_scheduler = cfm_params.t_scheduler
         self.training_cfg_rate = cfm_params.training_cfg_rate
         self.inference_cfg_rate = cfm_params.inference_cfg_rate
-        self.source_std = checked_std(getattr(cfm_params, "source_std", None))
         self.estimator = estimator
-
-    def source(self, noise: Tensor, mu: Tensor) -> Tensor:
-        """Where the path from `noise`, standard normal, to a mel under `mu` starts, (B, C, T)."""
-        return noise if self.source_std is None else mu.detach() + self.source_std * noise
 
     @torch.inference_mode()
     def forward(
@@ -124,9 +116,10 @@ class ConditionalCFM(BASECFM):
             (B, C, T) after each step; the last is the mel.
         """
         velocity = GuidedVelocity(self.estimator, conditions, self.inference_cfg_rate)
+        first = unwarp_time(solving.start_at, self.t_scheduler)
         n_times = solving.n_timesteps + 1
-        t_span = torch.linspace(0, 1, n_times, device=noise.device, dtype=noise.dtype)
-        x = self.source(noise, conditions.mu)
+        t_span = torch.linspace(first, 1, n_times, device=noise.device, dtype=noise.dtype)
+        x = solving.start(noise, conditions.mu)
         yield from solve(velocity, x, warp_time(t_span, self.t_scheduler), solving)
 
     def compute_loss(
@@ -157,7 +150,7 @@ class ConditionalCFM(BASECFM):
         shape = (x1.shape[0], 1, 1)
         t = draw_uniform(shape, x1, generator)
         t = warp_time(t, self.t_scheduler)
-        noise = self.source(draw_normal(x1, generator), mu)
+        noise = draw_normal(x1, generator)
         point = self.path_point(x1, noise, t)
         if self.training_cfg_rate > 0:
             kept = (draw_uniform(shape, x1, generator) > self.training_cfg_rate).to(x1.dtype)
@@ -169,19 +162,6 @@ class ConditionalCFM(BASECFM):
         counted = mask if loss_mask is None else loss_mask
         error = (velocity - self.path_velocity(x1, noise)).square() * counted
         return error.sum() / (counted.sum() * x1.shape[1]).clamp_min(1), point
-
-
-def checked_std(value: object) -> float | None:
-    """Check the size of the noise around the encoded tokens; None is for none of the kind.
-
-    Raises:
-        ConfigError: If it is no number of at least 0.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigError(f"source_std {value!r}; expected a number of at least 0")
-    return float(value)
 
 
 def solve(

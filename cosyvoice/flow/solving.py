@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from antiphon.errors import ConfigError
 
 EULER, MIDPOINT = "euler", "midpoint"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-MAX_STEPS = 1000
+MAX_STEPS, MAX_TEMPERATURE = 1000, 2
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Solving:
         solver: "euler", or "midpoint" at twice the cost a step.
         dtype: Number format of products and convolutions, "float32" or "bfloat16". The second does
             not keep a reply the same whatever is decoded beside it.
+        start_at: Time on the path, from 0 to below 1, at which it begins: with so large a share of
+            the encoder's own mel, the rest is noise. For decoders whose encoder gives a mel, as
+            those trained here; the published one's does not.
+        temperature: Factor on the noise.
 
     Raises:
         ConfigError: If a number is out of range or the solver is another one.
@@ -30,6 +35,8 @@ class Solving:
     guided_steps: int | None = None
     solver: str = EULER
     dtype: str = "float32"
+    start_at: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not _is_count(self.n_timesteps) or not 1 <= self.n_timesteps <= MAX_STEPS:
@@ -51,6 +58,22 @@ class Solving:
             raise ConfigError(
                 f"dtype {self.dtype!r} is not supported; expected {' or '.join(DTYPES)}"
             )
+        if not _is_number(self.start_at) or not 0 <= self.start_at < 1:
+            raise ConfigError(f"start_at {self.start_at!r}; expected a number from 0 to below 1")
+        if not _is_number(self.temperature) or not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise ConfigError(
+                f"temperature {self.temperature!r}; expected a number from 0 to {MAX_TEMPERATURE}"
+            )
+
+    def start(self, noise: Tensor, mu: Tensor) -> Tensor:
+        """Where on the path it begins, (B, C, T), from standard normal noise and the encoder's mel.
+
+        Args:
+            noise: (B, C, T).
+            mu: Encoded tokens at the mel rate, (B, C, T).
+        """
+        scaled = noise * self.temperature
+        return scaled if self.start_at == 0 else scaled.lerp(mu.to(scaled), self.start_at)
 
     def number_format(self, device: torch.device) -> torch.autocast:
         """Compute in `dtype` in this thread for as long as the context is entered."""
@@ -60,6 +83,11 @@ class Solving:
     def is_guided(self, step: int) -> bool:
         """Tell whether step `step`, counted from 0, is guided."""
         return self.guided_steps is None or step < self.guided_steps
+
+
+def _is_number(value: object) -> bool:
+    """Tell a number from what a config file may hold instead."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:

@@ -46,14 +46,13 @@ def test_a_window_of_a_batch_comes_out_as_alone(
         assert float((mel - alone).abs().max()) < 1e-4
 
 
-def test_paths_around_the_encoded_tokens_are_alone_in_a_batch_too() -> None:
-    flow = small_flow()
-    flow.decoder.source_std = 0.5
+def test_a_start_from_the_encoders_mel_is_alone_in_a_batch_too() -> None:
     windows, voices = [draw_window(*size) for size in ((7, 0), (20, 30), (12, 9))], speakers(3)
-    together = decode_windows(flow, windows, voices, SOLVING, 32)
+    solving = Solving(3, start_at=0.3, temperature=0.5)
+    together = decode_windows(FLOW, windows, voices, solving, 32)
     for window, voice, mel in zip(windows, voices, together, strict=True):
-        (alone,) = decode_windows(flow, [window], voice[None], SOLVING)
-        (usual,) = decode_windows(FLOW, [window], voice[None], SOLVING)
+        (alone,) = decode_windows(FLOW, [window], voice[None], solving)
+        (usual,) = decode_windows(FLOW, [window], voice[None], Solving(3))
         assert float((mel - alone).abs().max()) < 1e-4
         assert float((alone - usual).abs().max()) > 0.1
 

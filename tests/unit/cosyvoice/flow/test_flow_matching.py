@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.errors import ConfigError
-from cosyvoice.config import AttributeDict
 from cosyvoice.flow.flow_matching import ConditionalCFM
 from cosyvoice.flow.solving import Solving
 from matcha.models.components.flow_matching import FlowMatchingOptions, warp_time
@@ -32,9 +31,8 @@ class Spy(nn.Module):
 
 
 def solver(guidance: float = 0.0, **options: object) -> ConditionalCFM:
-    source = {"source_std": options.pop("source_std")} if "source_std" in options else {}
-    values = vars(FlowMatchingOptions(inference_cfg_rate=guidance, **options))  # type: ignore[arg-type]
-    return ConditionalCFM(240, AttributeDict(values | source), estimator=Spy())  # type: ignore[arg-type]
+    values = {"inference_cfg_rate": guidance, **options}
+    return ConditionalCFM(240, FlowMatchingOptions(**values), estimator=Spy())  # type: ignore[arg-type]
 
 
 def test_constant_velocity_is_followed_to_its_end() -> None:
@@ -86,11 +84,34 @@ def test_midpoint_is_exact_where_the_velocity_grows_with_time() -> None:
         ({"n_timesteps": 4, "guided_steps": 5}, "guided_steps 5"),
         ({"guided_steps": -1}, "guided_steps -1"),
         ({"solver": "heun"}, "heun"),
+        ({"start_at": 1.0}, "start_at 1.0"),
+        ({"start_at": -0.1}, "start_at -0.1"),
+        ({"start_at": "early"}, "start_at 'early'"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"temperature": True}, "temperature True"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(values: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         Solving(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "linear"])
+def test_it_may_start_later_from_the_encoders_mel(scheduler: str) -> None:
+    cfm = solver(t_scheduler=scheduler)
+    mu, noise = torch.full((1, 80, 5), -4.0), torch.randn(1, 80, 5)
+    solving = Solving(3, start_at=0.3, temperature=0.5)
+    got = cfm(mu, torch.ones(1, 1, 5), solving, noise=noise)
+    start = 0.7 * 0.5 * noise + 0.3 * mu
+    torch.testing.assert_close(cfm.estimator.calls[0][0], start)
+    torch.testing.assert_close(got, start + 0.7 * mu)  # the velocity is mu, for the time left
+    times = [float(call[2]) for call in cfm.estimator.calls]
+    assert times[0] == pytest.approx(0.3)
+    assert len(times) == 3
+    ends = [*times[1:], 1.0]
+    steps = [end - begin for begin, end in zip(times, ends, strict=True)]
+    assert steps == pytest.approx(sorted(steps))
+    assert (steps[0] == pytest.approx(steps[-1])) == (scheduler == "linear")
 
 
 def test_mask_is_given_only_where_there_is_padding() -> None:
@@ -143,40 +164,3 @@ def test_loss_counts_only_what_the_mask_says() -> None:
 def test_other_solvers_are_refused() -> None:
     with pytest.raises(ConfigError, match="heun"):
         solver(solver="heun")
-
-
-def test_paths_may_start_around_the_encoded_tokens() -> None:
-    class Still(nn.Module):
-        def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-            return torch.zeros_like(x)
-
-    mu, noise = torch.full((1, 80, 5), -4.0), torch.randn(1, 80, 5)
-    mask = torch.ones(1, 1, 5)
-    for source_std, expected in ((None, noise), (0.25, mu + 0.25 * noise), (0, mu)):
-        cfm = solver(source_std=source_std)
-        cfm.estimator = Still()
-        torch.testing.assert_close(cfm(mu, mask, 3, noise=noise), expected)
-
-
-def test_the_loss_is_that_of_the_path_from_around_the_encoded_tokens() -> None:
-    class Straight(nn.Module):
-        def forward(
-            self, x: Tensor, mask: Tensor | None, mu: Tensor, t: Tensor, *o: Tensor
-        ) -> Tensor:
-            return (x - start) / t[:, None, None]  # x = start + t * velocity
-
-    cfm = solver(source_std=0.0, training_cfg_rate=0.0)
-    cfm.estimator = Straight()
-    start = torch.randn(2, 80, 5, generator=torch.Generator().manual_seed(1))
-    x1 = start + 1.0
-    generator = torch.Generator().manual_seed(2)
-    loss, _ = cfm.compute_loss(x1, torch.ones(2, 1, 5), start, generator=generator)
-    assert loss < 1e-6
-    start = start + 0.5
-    assert cfm.compute_loss(x1, torch.ones(2, 1, 5), start - 0.5, generator=generator)[0] > 0.1
-
-
-@pytest.mark.parametrize("source_std", [-0.5, "wide", True, float("nan")])
-def test_the_size_of_that_noise_is_checked(source_std: object) -> None:
-    with pytest.raises(ConfigError, match="source_std"):
-        solver(source_std=source_std)

@@ -51,6 +51,11 @@ def warp_time(t: Tensor, scheduler: str) -> Tensor:
     return 1 - torch.cos(t * 0.5 * math.pi) if scheduler == COSINE else t
 
 
+def unwarp_time(t: float, scheduler: str) -> float:
+    """Find the uniform time that the schedule maps onto `t`."""
+    return math.acos(1 - t) / (0.5 * math.pi) if scheduler == COSINE else t
+
+
 class BASECFM(nn.Module):
     """What all flow-matching decoders share.
 
