@@ -145,6 +145,11 @@ def choose_spoken(
     return [chosen[place] for place in order]
 
 
+def is_prepared(folder: Path) -> bool:
+    """Tell whether a folder holds prepared utterances; the bounds are written last."""
+    return (folder / "bounds.npy").exists()
+
+
 def build_voice_store(
     corpus: SpeechCorpus,
     records: list[Record],
@@ -161,7 +166,7 @@ def build_voice_store(
         n_workers: Processes that analyse; 0 does it in this one.
         decode: Gives the mel to learn from, (n, 80), in time with the utterance; None for its own.
     """
-    if (folder / "bounds.npy").exists():
+    if is_prepared(folder):
         return VoiceStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = list(map_ahead(analyse, (corpus.waveform(r) for r in records), n_workers))

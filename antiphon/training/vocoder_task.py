@@ -27,6 +27,7 @@ from antiphon.training.vocoder_data import (
     VoiceStore,
     build_voice_store,
     choose_spoken,
+    is_prepared,
     log_mel,
 )
 from antiphon.training.vocoder_loss import VocoderLoss
@@ -155,7 +156,7 @@ class VocoderTask(TrainingTask[VocoderTaskConfig]):
         corpus = SpeechCorpus(config.data)
         records = choose_spoken(corpus, config.voice, config.output_voices, config.n_utterances)
         folder = Path(config.run) / "store"
-        if not config.decoder:
+        if not config.decoder or is_prepared(folder):
             return build_voice_store(corpus, records, folder, config.n_loaders)
         decode = DecodedMels(config.decoder, config.data, has_voices=bool(config.output_voices))
         known = decode.known(records)
