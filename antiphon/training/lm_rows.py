@@ -194,8 +194,8 @@ class RowSource:
     def said_again(self) -> Segment:
         """An answer that was said, a spoken wish, and the same answer as it wishes.
 
-        Questions that go before such wishes are few; any answer that was spoken at two paces may be
-        said again, and any voice may wish for it.
+        Questions that go before such wishes are few; any answer that was spoken at a pace may be
+        said again at it, and any voice may wish for it.
         """
         is_usual = bool(self.again) and self.rng.random() < AS_BEFORE
         key = self.rng.choice(self.again if is_usual else self.again_paced)
