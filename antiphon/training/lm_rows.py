@@ -4,7 +4,7 @@ Knows no network; single exchanges are built in lm_data.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from antiphon.dialogue.prompt import N_AUDIO_BLOCK, render_system
@@ -36,8 +36,9 @@ FACTS = (
 RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
-# Repeating has the most words to hear; a pace is heard in whole replies only.
-PRACTISED_AGAIN = {"repeat": 1, "pace": 2}
+OF_THE_DOMAIN = 0.5  # of answers put into sound, by skill; most others are any words to say
+# Repeating and spelling have the most words to hear, small talk the most wordings.
+PRACTISED_AGAIN = {"repeat": 1, "spell": 2, "greeting": 1, "recite": 1, "pace": 1}
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
 
@@ -118,9 +119,13 @@ class RowSource:
         self.texts = [key for key in answers if "\n" not in key]  # those at the usual pace
         self.paced = [key for key in answers if "\n" in key]
         self.lists = [text for text in self.texts if ":" in text or "：" in text] or self.texts
+        asked = asked_answers(records, answers)
+        self.by_skill = [texts for (_, pace), texts in asked.items() if pace == 1.0]
         self.wishes = spoken_wishes(records) if domain.max_turns > 1 else {}
         self.again = [key for key in self.texts if wish_for(key) in self.wishes]
         self.again_paced = [key for key in self.paced if wish_for(key) in self.wishes]
+        paced_asked = {key for (_, pace), keys in asked.items() if pace != 1.0 for key in keys}
+        self.paced_asked = [key for key in self.again_paced if key in paced_asked]
 
     def next_record(self) -> Record:
         """The next question; in each round all come once, those of hard skills more often."""
@@ -198,7 +203,7 @@ class RowSource:
         said again at it, and any voice may wish for it.
         """
         is_usual = bool(self.again) and self.rng.random() < AS_BEFORE
-        key = self.rng.choice(self.again if is_usual else self.again_paced)
+        key = self.rng.choice(self.again) if is_usual else self.paced_key(self.again_paced)
         text = key.partition("\n")[0]
         said = self.answers.get(text)
         if said is None:  # any sound does for what came before
@@ -280,12 +285,23 @@ class RowSource:
         """An answer to put into sound."""
         if self.paced and self.rng.random() < PACED:
             return self.paced_answer()
-        text = self.rng.choice(self.lists if self.rng.random() < SPOKEN_LISTS else self.texts)
+        text = self.usual_text()
         return self.builder.spoken(text, self.answers[text])
+
+    def usual_text(self) -> str:
+        """Draw an answer at the usual pace: of any skill alike, of any list, or of any words."""
+        if self.by_skill and self.rng.random() < OF_THE_DOMAIN:
+            return self.rng.choice(self.rng.choice(self.by_skill))
+        return self.rng.choice(self.lists if self.rng.random() < SPOKEN_LISTS else self.texts)
+
+    def paced_key(self, keys: Sequence[str]) -> str:
+        """Draw one of the slower or faster answers: as often one that is asked for as any words."""
+        is_asked = self.paced_asked and self.rng.random() < OF_THE_DOMAIN
+        return self.rng.choice(self.paced_asked if is_asked else keys)
 
     def paced_answer(self) -> Segment:
         """An answer to put into sound as slowly or quickly as somebody wishes."""
-        key = self.rng.choice(self.paced)
+        key = self.paced_key(self.paced)
         text = key.partition("\n")[0]
         language, pace = wish_for(key)
         wish = self.rng.choice(PACES[language][pace])
@@ -326,6 +342,22 @@ def wish_for(key: str) -> tuple[str, float]:
     """Tell by an answer's key in which language it is, and at which pace."""
     text, _, pace = key.partition("\n")
     return language_of(text), float(pace or 1)
+
+
+def asked_answers(
+    records: Sequence[Record], answers: Mapping[str, Codes]
+) -> dict[tuple[str, float], list[str]]:
+    """Gather the keys of spoken answers to questions, each once, by skill and pace.
+
+    Readings and other texts to say are no answers to anything.
+    """
+    found: dict[tuple[str, float], dict[str, None]] = {}
+    for record in records:
+        key = answer_key(record.answer, record.pace)
+        if record.role == "question" and key in answers:
+            skill = f"{record.skill} {language_of(record.answer)}"
+            found.setdefault((skill, record.pace), {})[key] = None
+    return {kind: list(keys) for kind, keys in found.items()}
 
 
 def spoken_wishes(records: Sequence[Record]) -> dict[tuple[str, float], list[Record]]:

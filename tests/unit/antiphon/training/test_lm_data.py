@@ -1,6 +1,7 @@
 """Packed rows teach exactly what each exchange would teach alone."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -238,6 +239,21 @@ def test_batches_of_answers_alone_are_mostly_sound(builder):
     assert int(row.groups.max()) > 2
 
 
+def test_answers_to_questions_are_spoken_as_often_as_any_words(builder, tokenizer, monkeypatch):
+    words = {f"Word {index}.": codes(index) for index in range(20)}
+    spoken = words | {"Nine.": codes(30), "九。": codes(31), "Nine.\n1.4": codes(32)}
+    noise = Record("q2", "", "v", "refusal", "question", "train", 0, 1, "九。", language="")
+    records = [*conversation(), noise, replace(noise, id="q3", language="fr")]
+    rows = lm_rows.RowSource(builder, find_domain("full"), records, {}, spoken, 256)
+    drawn = Counter(rows.usual_text() for _ in range(600))
+    assert 0.2 < drawn["Nine."] / 600 < 0.35
+    assert 0.2 < drawn["九。"] / 600 < 0.35  # once for the skill, whatever was asked in
+    assert sum(drawn[word] for word in words) > 200
+    monkeypatch.setattr(lm_rows, "OF_THE_DOMAIN", 1.0)
+    assert {rows.usual_text() for _ in range(40)} == {"Nine.", "九。"}
+    assert {rows.paced_key(["Word 1.\n1.4"]) for _ in range(9)} == {"Nine.\n1.4"}
+
+
 def test_answers_at_another_pace_are_wished_for(builder, tokenizer, monkeypatch):
     monkeypatch.setattr(lm_rows, "PACED", 1.0)
     monkeypatch.setattr(builder, "typed", lambda text: wishes.append(text) or [5])
@@ -303,7 +319,7 @@ def test_a_wish_for_another_pace_is_answered_in_sound(builder, tokenizer):
     asked, wished = rows.answered(rows.by_id["q0.0"]), rows.answered(rows.by_id["q0"])
     assert not any(t >= audio_0 for t in learned(asked))
     assert [t - audio_0 for t in learned(wished) if t >= audio_0] == [5, 6]
-    assert [record.id for record in rows.records].count("q0") == 3
+    assert [record.id for record in rows.records].count("q0") == 2
 
 
 def test_an_answer_is_said_again_as_a_spoken_wish_has_it(builder, tokenizer, monkeypatch):
