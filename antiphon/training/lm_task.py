@@ -19,6 +19,7 @@ from transformers import GlmConfig, GlmForCausalLM
 from antiphon.errors import ConfigError
 from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
+from antiphon.training.averaging import between, check_share
 from antiphon.training.code_carrying import rows_to_start
 from antiphon.training.domain.table import SMALL, find_domain
 from antiphon.training.lm_batches import (
@@ -41,6 +42,7 @@ from antiphon.training.lm_listening import ListeningHead, lower_states
 from antiphon.training.lm_rows import mixture_at
 from antiphon.training.lm_validation import HeldOut
 from antiphon.training.lm_vocabulary import copy_vocabulary, prepare_vocabulary
+from antiphon.training.loop import CHECKPOINT, read_checkpoint
 from antiphon.training.number_words import NumberWords
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.prefetch import prefetch
@@ -84,6 +86,7 @@ class LmTaskConfig(TaskConfig):
         reload_every: Steps after which new codes are looked for.
         n_loaders: Processes that make batches ahead; 0 makes them in a thread.
         n_processes: Processes that learn together on the processor, each from batches of its own.
+        start_share: Share of the weights of `start` in the model that is written (averaging.py).
     """
 
     domain: str = SMALL
@@ -112,6 +115,7 @@ class LmTaskConfig(TaskConfig):
     reload_every: int = 300
     n_loaders: int = 0
     n_processes: int = 1
+    start_share: float = 0.0
 
 
 def glm_config(config: LmTaskConfig, tokenizer: GlmTextTokenizer) -> GlmConfig:
@@ -167,6 +171,8 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def __init__(self, config: LmTaskConfig) -> None:
         super().__init__(config)
+        has_other_codes = config.new_codes or bool(config.old_codes)
+        check_share(config.start_share, config.start, has_other_codes=has_other_codes)
         self.domain = find_domain(config.domain)
         codebook = self.codebook = codebook_of(config.tokenizer)
         self.fraction = torch.zeros(1).share_memory_()
@@ -335,8 +341,22 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""
+        learned = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if self.config.start_share:
+            begun = self.weights_of_start()
+            self.model.load_state_dict(between(begun, learned, self.config.start_share))
         export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
+        self.model.load_state_dict(learned)
         logger.info("language model written to %s", self.config.out)
+
+    def weights_of_start(self) -> dict[str, Tensor]:
+        """Give what the run started from; the model holds it afterwards."""
+        folder = Path(self.config.start)
+        if (folder / CHECKPOINT).exists():
+            self.model.load_state_dict(read_checkpoint(folder / CHECKPOINT)[0]["model"])  # type: ignore[arg-type]
+        else:
+            self.start_from(folder)
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
 def train(config: LmTaskConfig) -> None:

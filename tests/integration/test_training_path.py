@@ -15,8 +15,9 @@ from antiphon.assembly import ModelChoice, load_parts, open_pipeline
 from antiphon.dialogue.events import AudioChunk, TurnDone
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
-from antiphon.errors import CheckpointError
+from antiphon.errors import CheckpointError, ConfigError
 from antiphon.evaluation.transcriber import CodeTranscriber
+from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.data import CodeStore, SpeechCorpus
 from antiphon.training.flow_task import FlowTask
@@ -145,6 +146,38 @@ def test_what_is_known_of_speech_tokens_is_carried_to_new_ones(root: Path, tmp_p
     found = flow.model.input_embedding.weight.detach()
     torch.testing.assert_close(found[seen], known.float()[n_codes - 1 - seen], atol=1e-3, rtol=1e-2)
     assert not torch.equal(found, fresh)
+
+
+@pytest.mark.parametrize("start", ["model/lm", "runs/lm"])
+def test_a_language_model_between_its_start_and_what_it_learned_is_written(
+    root: Path, tmp_path: Path, start: str
+) -> None:
+    words = [f"start={root}/{start}", "max_steps=3", "seed=9"]
+    task = starting_lm(root, tmp_path, *words, "start_share=0.25")
+    begun = {name: value.clone() for name, value in task.model.state_dict().items()}
+    task.train()
+    written = load_language_model(tmp_path / "lm", progress=False).state_dict()
+    moved = 0
+    for name, value in task.model.state_dict().items():  # the task goes on with what it learned
+        moved += int((value - begun[name]).abs().max() > 1e-3)
+        expected = 0.25 * begun[name] + 0.75 * value
+        torch.testing.assert_close(written[name].float(), expected, atol=1e-3, rtol=1e-3)
+    assert moved > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["start_share=1.0"], "is not a share"),
+        (["start_share=0.5", "start="], "is not given"),
+        (["start_share=0.5", "new_codes=true"], "knew other speech tokens"),
+    ],
+)
+def test_a_share_of_nothing_is_refused(
+    root: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        starting_lm(root, tmp_path, *words)
 
 
 def learn_and_keep(settings: LmTaskConfig, group: Group) -> None:
