@@ -153,7 +153,9 @@ def draw_growth(tallies: dict[str, dict[str, object]], path: Path) -> None:
             groups[group].append(100 * counts["share"])
     for group, shares in groups.items():
         axes.plot(names, shares, marker="o", label=group)
-    axes.set(ylabel="right answers in text, %", ylim=(0, 101))
+    lowest = min(min(shares) for shares in groups.values())
+    axes.set(ylabel="right answers in text, %", ylim=(10 * (lowest // 10), 101))
+    axes.tick_params(axis="x", rotation=20)
     axes.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=120)

@@ -47,6 +47,7 @@ from antiphon.models.base import Waveform
 from antiphon.models.registry import ModelBundle
 from antiphon.training.corpus_plan import Utterance
 from antiphon.training.domain.talk_lexicon import REFUSALS
+from antiphon.training.domain.words import MAX_WORDS
 from antiphon.training.grammar import Exchange, normalise
 from antiphon.training.recogniser import edit_distance, labels_to_text, text_to_labels
 from antiphon.training.synthesis import SAMPLE_RATE, say_in_runs
@@ -147,7 +148,9 @@ class FullExaminer:
         grammar = grammar_of(exchange)
         if grammar not in self.judge.grammars:
             return figures
-        if grammar == "repeat":
+        if grammar == "repeat" and len(said.split()) > MAX_WORDS:
+            grammar = "recite"  # no phrase: a text by heart, over which free words take minutes
+        elif grammar == "repeat":
             self.judge.expect(grammar, repeat_grammar(f"{text} {exchange.answer}"))
         understood = self.judge.transcribe(heard.waveform, self.way.rate, grammar)
         of_reference = self.judge.transcribe(reference, SAMPLE_RATE, grammar)

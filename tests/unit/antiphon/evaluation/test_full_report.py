@@ -1,12 +1,14 @@
 """The full domain's report: rows, bars and confusions from hand-made records."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from antiphon.evaluation import full_report
 from antiphon.evaluation.full_questions import GROUPS, RECORDED_VOICE, draw_full_questions
-from antiphon.evaluation.full_suite import rate_change
+from antiphon.evaluation.full_suite import FullExaminer, rate_change
 
 
 def record(**changes):
@@ -90,3 +92,36 @@ def test_at_least_600_reserved_questions_are_asked():
     assert all(question.exchange.is_reserved for question in questions)
     assert questions[:50] == list(draw_full_questions(11))[:50]
     assert rate_change([]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "grammar"),
+    [("Cherry lemon.", "repeat"), ("A fox found a red hat by it there.", "recite")],
+)
+def test_a_text_by_heart_in_place_of_a_phrase_is_judged_as_one(monkeypatch, said, grammar):
+    expected, asked = [], []
+
+    def transcribe(waveform, rate, name):
+        asked.append(name)
+        return said.lower().rstrip(".")
+
+    known = {"repeat": "", "recite": ""}
+    judge = SimpleNamespace(
+        grammars=known, expect=lambda name, text: expected.append(name), transcribe=transcribe
+    )
+    monkeypatch.setattr(FullExaminer, "__init__", lambda self: None)
+    monkeypatch.setattr(FullExaminer, "read", lambda self, waveform, rate: said)
+    monkeypatch.setattr(FullExaminer, "spelled", lambda self, text: text)
+    examiner = FullExaminer()
+    examiner.judge, examiner.judge_every, examiner.way = judge, 1, SimpleNamespace(rate=22_050)
+    question = next(
+        each
+        for each in draw_full_questions(3, 0.3)
+        if each.exchange.skill == "repeat" and each.exchange.language == "en"
+    )
+    heard = SimpleNamespace(done=SimpleNamespace(text=said), waveform=np.zeros(9, np.float32))
+    figures = examiner.judge_sound(question, heard)
+    assert asked == [grammar, grammar]  # the reply, and the synthesiser's own
+    assert expected == (["repeat"] if grammar == "repeat" else [])
+    assert figures.is_understood
+    assert figures.is_reference_understood
