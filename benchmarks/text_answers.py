@@ -10,6 +10,7 @@ several models a picture is drawn in their order.
 
 import argparse
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,8 +184,13 @@ def main() -> None:
     report = {
         "what": "spoken questions whose reply begins with the right text, in batches, greedily, "
         "with the turns before as they should have been",
-        "command": f"python benchmarks/text_answers.py {' '.join(names)} --seed {options.seed} "
-        f"--scale {options.scale}",
+        "command": shlex.join(
+            [
+                *("python", "benchmarks/text_answers.py"),
+                *(folder.name for folder in options.models),
+                *("--names", *names, "--seed", str(options.seed), "--scale", str(options.scale)),
+            ]
+        ),
         "machine": describe_machine(),
         "models": tallies,
     }
