@@ -13,14 +13,15 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from antiphon.dialogue.prompt import N_TEXT_BLOCK, REPLY_MODE, render_system
+from antiphon.dialogue.prompt import N_TEXT_BLOCK, render_prompt, speech_turn
 from antiphon.evaluation.full_questions import FullQuestion, draw_full_questions
 from antiphon.evaluation.full_suite import reference_voice
 from antiphon.evaluation.report import describe_machine
@@ -32,6 +33,8 @@ from antiphon.training.synthesis import SAMPLE_RATE
 from speech_tokenizer import SpeechTokenizer
 
 BATCH = 50
+Counts: TypeAlias = dict[str, dict[str, float]]  # "right", "of" and "share" by name
+Tally: TypeAlias = dict[str, Counts]  # of "groups" and "skills"
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,21 @@ class Listener:
         self.model = load_language_model(folder / "lm", progress=False).float().eval()
         self.tokenizer = GlmTextTokenizer.from_pretrained(folder / "lm")
 
-    def heard(self, sound: torch.Tensor) -> list[int]:
-        """Speech as the language model's tokens."""
-        codes = self.speech.encode(sound.numpy(), SAMPLE_RATE)
-        return [self.tokenizer.layout.audio_0 + int(code) for code in codes]
+    def codes(self, sound: torch.Tensor) -> list[int]:
+        """Speech tokens of a sound."""
+        return [int(code) for code in self.speech.encode(sound.numpy(), SAMPLE_RATE)]
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """The whole conversation up to where the last reply begins."""
-        layout, encode = self.tokenizer.layout, self.tokenizer.encode
-        ids = [*render_system("speech", layout, self.tokenizer)]
+        layout, history = self.tokenizer.layout, []
         for turn in turns:
-            asked = [layout.begin_of_audio, *self.heard(turn.asked), layout.end_of_audio]
-            ids += [layout.user, *encode("\n"), *asked, layout.assistant, *encode(REPLY_MODE)]
+            asked = speech_turn(self.codes(turn.asked), layout, self.tokenizer)
             if len(turn.answered):
-                ids += interleave(encode(turn.answer), self.heard(turn.answered))
-        return ids
+                sound = [layout.audio_0 + code for code in self.codes(turn.answered)]
+                reply = interleave(self.tokenizer.encode(turn.answer), sound)
+                asked = replace(asked, reply_ids=tuple(reply))
+            history.append(asked)
+        return render_prompt(history, layout, self.tokenizer)
 
     @torch.inference_mode()
     def first_blocks(self, prompts: Sequence[Sequence[int]]) -> list[str]:
@@ -125,7 +128,7 @@ def ask(
     return is_right
 
 
-def tally(questions: Sequence[FullQuestion], is_right: Sequence[bool]) -> dict[str, object]:
+def tally(questions: Sequence[FullQuestion], is_right: Sequence[bool]) -> Tally:
     """Count by group and by skill: right answers, questions, share."""
     groups: defaultdict[str, list[bool]] = defaultdict(list)
     skills: defaultdict[str, list[bool]] = defaultdict(list)
@@ -134,7 +137,7 @@ def tally(questions: Sequence[FullQuestion], is_right: Sequence[bool]) -> dict[s
         groups[question.group.name].append(right)
         skills[f"{skill} ({language})"].append(right)
 
-    def counted(found: dict[str, list[bool]]) -> dict[str, object]:
+    def counted(found: dict[str, list[bool]]) -> Counts:
         return {
             name: {"right": sum(each), "of": len(each), "share": round(sum(each) / len(each), 4)}
             for name, each in found.items()
@@ -143,14 +146,14 @@ def tally(questions: Sequence[FullQuestion], is_right: Sequence[bool]) -> dict[s
     return {"groups": counted(groups), "skills": counted(skills)}
 
 
-def draw_growth(tallies: dict[str, dict[str, object]], path: Path) -> None:
+def draw_growth(tallies: dict[str, Tally], path: Path) -> None:
     """Draw the share of right answers by group, model after model."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     names = list(tallies)
     groups: dict[str, list[float]] = defaultdict(list)
     for tallied in tallies.values():
-        for group, counts in tallied["groups"].items():  # type: ignore[attr-defined]
+        for group, counts in tallied["groups"].items():
             groups[group].append(100 * counts["share"])
     for group, shares in groups.items():
         axes.plot(names, shares, marker="o", label=group)
@@ -180,7 +183,7 @@ def main() -> None:
     tallies = {}
     for name, folder in zip(names, options.models, strict=True):
         tallies[name] = tally(questions, ask(Listener(folder), questions, spoken))
-        print(name, json.dumps({g: c["share"] for g, c in tallies[name]["groups"].items()}))  # type: ignore[attr-defined]
+        print(name, json.dumps({g: c["share"] for g, c in tallies[name]["groups"].items()}))
     report = {
         "what": "spoken questions whose reply begins with the right text, in batches, greedily, "
         "with the turns before as they should have been",

@@ -5,19 +5,21 @@ of what is new, as long as the run stayed near. Source: Wortsman et al., "Robust
 zero-shot models" (arXiv 2109.01903), section 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
 from antiphon.errors import ConfigError
 
 
-def check_share(share: float, start: str, *, has_other_codes: bool) -> None:
+def check_share(share: float, start: str, written: Sequence[str], *, has_other_codes: bool) -> None:
     """Refuse a share of the start that cannot be.
 
     Args:
         share: Of the start's weights, from 0 to 1.
-        start: What the run begins with; empty for random weights.
+        start: Folder of what the run begins with; empty for random weights.
+        written: Folders that the run writes to; `start` is read again at the end.
         has_other_codes: Whether it begins with other speech tokens than its start knew.
 
     Raises:
@@ -30,6 +32,11 @@ def check_share(share: float, start: str, *, has_other_codes: bool) -> None:
         raise ConfigError(
             f"start_share={share} keeps a share of the weights in `start`, which {reason}: "
             "leave start_share out"
+        )
+    if share and Path(start).resolve() in {Path(folder).resolve() for folder in written}:
+        raise ConfigError(
+            f"start_share={share} keeps a share of the weights in start={start}, which this run "
+            "writes over: give another out or run"
         )
 
 

@@ -37,7 +37,8 @@ RECITED_ROWS = 4
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
 OF_THE_DOMAIN = 0.5  # of answers put into sound, by skill; most others are any words to say
-# Repeating and spelling have the most words to hear, small talk the most wordings.
+# Repeating and spelling have the most words to hear, small talk the most wordings; a pace is heard
+# in whole replies only.
 PRACTISED_AGAIN = {"repeat": 1, "spell": 2, "greeting": 1, "recite": 1, "pace": 1}
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20

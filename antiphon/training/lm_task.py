@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,8 +172,12 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def __init__(self, config: LmTaskConfig) -> None:
         super().__init__(config)
-        has_other_codes = config.new_codes or bool(config.old_codes)
-        check_share(config.start_share, config.start, has_other_codes=has_other_codes)
+        check_share(
+            config.start_share,
+            config.start,
+            (config.out, config.run),
+            has_other_codes=config.new_codes or bool(config.old_codes),
+        )
         self.domain = find_domain(config.domain)
         codebook = self.codebook = codebook_of(config.tokenizer)
         self.fraction = torch.zeros(1).share_memory_()
@@ -341,22 +346,26 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""
-        learned = {name: value.clone() for name, value in self.model.state_dict().items()}
-        if self.config.start_share:
-            begun = self.weights_of_start()
-            self.model.load_state_dict(between(begun, learned, self.config.start_share))
-        export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
-        self.model.load_state_dict(learned)
+        with self.mixed_with_start():
+            export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
         logger.info("language model written to %s", self.config.out)
 
-    def weights_of_start(self) -> dict[str, Tensor]:
-        """Give what the run started from; the model holds it afterwards."""
-        folder = Path(self.config.start)
-        if (folder / CHECKPOINT).exists():
-            self.model.load_state_dict(read_checkpoint(folder / CHECKPOINT)[0]["model"])  # type: ignore[arg-type]
+    @contextmanager
+    def mixed_with_start(self) -> Iterator[None]:
+        """Let the model hold the mean that `start_share` asks for, if any, until left."""
+        if not self.config.start_share:
+            yield
+            return
+        learned = {name: value.clone() for name, value in self.model.state_dict().items()}
+        checkpoint = Path(self.config.start) / CHECKPOINT
+        if checkpoint.exists():
+            self.model.load_state_dict(read_checkpoint(checkpoint)[0]["model"])  # type: ignore[arg-type]
         else:
-            self.start_from(folder)
-        return {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.start_from(Path(self.config.start))
+        begun = self.model.state_dict()
+        self.model.load_state_dict(between(begun, learned, self.config.start_share))
+        yield
+        self.model.load_state_dict(learned)
 
 
 def train(config: LmTaskConfig) -> None:

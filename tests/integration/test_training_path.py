@@ -152,17 +152,18 @@ def test_what_is_known_of_speech_tokens_is_carried_to_new_ones(root: Path, tmp_p
 def test_a_language_model_between_its_start_and_what_it_learned_is_written(
     root: Path, tmp_path: Path, start: str
 ) -> None:
-    words = [f"start={root}/{start}", "max_steps=3", "seed=9"]
+    words = [f"start={root}/{start}", "max_steps=3", "seed=9", "learning_rate=0.05"]
     task = starting_lm(root, tmp_path, *words, "start_share=0.25")
     begun = {name: value.clone() for name, value in task.model.state_dict().items()}
     task.train()
     written = load_language_model(tmp_path / "lm", progress=False).state_dict()
-    moved = 0
-    for name, value in task.model.state_dict().items():  # the task goes on with what it learned
-        moved += int((value - begun[name]).abs().max() > 1e-3)
-        expected = 0.25 * begun[name] + 0.75 * value
-        torch.testing.assert_close(written[name].float(), expected, atol=1e-3, rtol=1e-3)
-    assert moved > 10
+    learned = task.model.state_dict()  # the task goes on with that
+    ways = {name: (learned[name] - begun[name]).abs().mean() for name in learned}
+    far = [name for name, way in ways.items() if way > 1e-3]
+    assert len(far) > 10
+    for name in far:
+        back = (learned[name] - written[name].float()).abs().mean()
+        assert back / ways[name] == pytest.approx(0.25, rel=0.05), name
 
 
 @pytest.mark.parametrize(
@@ -171,13 +172,15 @@ def test_a_language_model_between_its_start_and_what_it_learned_is_written(
         (["start_share=1.0"], "is not a share"),
         (["start_share=0.5", "start="], "is not given"),
         (["start_share=0.5", "new_codes=true"], "knew other speech tokens"),
+        (["start_share=0.5", "out={root}/model/lm"], "writes over"),
+        (["start_share=0.5", "start={root}/runs/lm", "run={root}/runs/lm"], "writes over"),
     ],
 )
 def test_a_share_of_nothing_is_refused(
     root: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        starting_lm(root, tmp_path, *words)
+        starting_lm(root, tmp_path, *(word.format(root=root) for word in words))
 
 
 def learn_and_keep(settings: LmTaskConfig, group: Group) -> None:
