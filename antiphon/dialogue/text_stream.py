@@ -8,7 +8,10 @@ MAX_HELD_IDS = 8  # UTF-8 characters have at most 4 bytes, so more ids never com
 
 
 class TextStream:
-    """The text of one reply; holds ids back while their last character is incomplete."""
+    """The text of one reply; holds ids back while their last character is incomplete.
+
+    A reply may begin with a space, which is how its first word is like any other; it is not shown.
+    """
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self.text = ""
@@ -16,10 +19,11 @@ class TextStream:
         self._held: list[int] = []
 
     def push(self, token_id: int) -> TextDelta | None:
-        """Take one id; return the text it completes, if any."""
+        """Take one id; return the text it completes, if any: spaces at the beginning do not."""
         self._held.append(token_id)
         text = self._tokenizer.decode(self._held)
-        if text.endswith(REPLACEMENT) and len(self._held) < MAX_HELD_IDS:
+        is_incomplete = text.endswith(REPLACEMENT) or not (self.text or text.strip())
+        if is_incomplete and len(self._held) < MAX_HELD_IDS:
             return None
         return self._release(text)
 
@@ -28,6 +32,8 @@ class TextStream:
         return self._release(self._tokenizer.decode(self._held)) if self._held else None
 
     def _release(self, text: str) -> TextDelta:
+        if not self.text:
+            text = text.lstrip()
         delta = TextDelta(text, tuple(self._held))
         self._held.clear()
         self.text += text

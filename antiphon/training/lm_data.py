@@ -20,6 +20,7 @@ from antiphon.models.base import TokenLayout
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training import grammar
 from antiphon.training.domain.pinyin import CHINESE
+from antiphon.training.domain.words import as_written
 from antiphon.training.recogniser import ENGLISH, text_to_labels
 
 TRANSCRIPTION_MODE = "transcription\n"
@@ -160,6 +161,10 @@ class SegmentBuilder:
         ids = [self.layout.user, *self.heard(codes), self.layout.assistant]
         return self.noting(Segment(ids, [NO_TARGET] * len(ids)), codes, words)
 
+    def written(self, answer: str) -> list[int]:
+        """The text of an answer as it is learned."""
+        return self.tokenizer.encode(as_written(answer))
+
     def typed(self, text: str) -> list[int]:
         """A user's text."""
         return self.tokenizer.encode("\n" + text)
@@ -167,7 +172,7 @@ class SegmentBuilder:
     def reply(self, text: str, codes: Codes | None) -> list[int]:
         """The interleaved reply; text alone without codes."""
         audio = [] if codes is None else [self.layout.audio_0 + code for code in codes.tolist()]
-        return interleave(self.tokenizer.encode(text), audio)
+        return interleave(self.written(text), audio)
 
     def segment(self, user: list[int], mode: str, reply: list[int]) -> Segment:
         """Join the halves of an exchange; the reply and its end are what is learned."""
@@ -182,12 +187,13 @@ class SegmentBuilder:
 
     def silent_question(self, codes: Codes, answer: str) -> Segment:
         """A spoken question with the text of its answer; what follows the text stays open."""
-        first_block = self.tokenizer.encode(answer)[:N_TEXT_BLOCK]  # then sound would come
+        first_block = self.written(answer)[:N_TEXT_BLOCK]  # then sound would come
         return leave_open(self.segment(self.heard(codes), REPLY_MODE, first_block))
 
     def transcription(self, codes: Codes, text: str) -> Segment:
-        """Speech to be written down."""
-        return self.segment(self.heard(codes), TRANSCRIPTION_MODE, self.tokenizer.encode(text))
+        """Speech to be written down; English words all begin with a space, the first one too."""
+        spaced = text if CHINESE.match(text) else f" {text}"
+        return self.segment(self.heard(codes), TRANSCRIPTION_MODE, self.tokenizer.encode(spaced))
 
     def typed_question(self, question: str, answer: str, answer_codes: Codes | None) -> Segment:
         """A typed question with its spoken answer; without codes the reply stays open."""
@@ -201,7 +207,7 @@ class SegmentBuilder:
         Long answers need practice in going on with the text after a block of sound; any sound
         does for that.
         """
-        text = self.tokenizer.encode(answer)
+        text = self.written(answer)
         audio = np.resize(filler, N_AUDIO_BLOCK * (len(text) // N_TEXT_BLOCK))
         reply = interleave(text, [self.layout.audio_0 + int(code) for code in audio])
         segment = self.segment(self.typed(typed_forms(question, self.rng)), REPLY_MODE, reply)
@@ -233,7 +239,7 @@ class SegmentBuilder:
 
         Any sound does between the two: the text is to be found beyond it.
         """
-        text = self.tokenizer.encode(answer)[:N_TEXT_BLOCK]
+        text = self.written(answer)[:N_TEXT_BLOCK]
         sound = [self.layout.audio_0 + int(code) for code in filler[:N_AUDIO_BLOCK]]
         said = [self.layout.assistant, *self.modes[REPLY_MODE], *text, *sound]
         again = leave_open(self.segment(self.typed(wish), REPLY_MODE, text))
@@ -245,11 +251,11 @@ class SegmentBuilder:
         Raises:
             ValueError: If it does not.
         """
-        begin = RESTATED.match(answer)
+        begin = RESTATED.match(as_written(answer))
         if begin is None:
             raise ValueError(f"neither a sum nor a count nor a fact: {answer!r}")
         given = self.tokenizer.encode(begin.group())
-        result = self.tokenizer.encode(answer)[len(given) :]
+        result = self.written(answer)[len(given) :]
         ids = [self.layout.assistant, *given, *result]
         return Segment(ids, [NO_TARGET] * len(given) + [*result, NO_TARGET])
 

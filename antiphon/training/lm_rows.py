@@ -17,7 +17,7 @@ from antiphon.training.domain.table import Domain
 from antiphon.training.grammar import Exchange
 from antiphon.training.lm_data import RESTATED, Codes, Row, Segment, SegmentBuilder, follow, pack
 
-TYPED_SUMS, TYPED_COUNTS = 0.45, 0.35
+TYPED_SUMS, TYPED_COUNTS = 0.2, 0.2  # of typed questions; the others are of all skills alike
 RECITED_COUNTS, RECITED_FACTS = 0.3, 0.35
 ECHOED = 0.5  # of what is recited where conversations are taught: saying an answer again
 PACED = 0.25  # of answers alone, where some are slower or faster
@@ -39,7 +39,7 @@ CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in
 OF_THE_DOMAIN = 0.5  # of answers put into sound, by skill; most others are any words to say
 # Repeating and spelling have the most words to hear, small talk the most wordings; a pace is heard
 # in whole replies only.
-PRACTISED_AGAIN = {"repeat": 1, "spell": 2, "greeting": 1, "recite": 1, "pace": 1}
+PRACTISED_AGAIN = {"repeat": 2, "spell": 2, "greeting": 1, "recite": 1, "pace": 1}
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
 
@@ -70,9 +70,7 @@ class Mixture:
 
 
 LISTENING = Mixture(transcription=0.2, silent=0.6, recited=0.25, typed=0.1, dialogue=0.05)
-SPEAKING = Mixture(
-    transcription=0.2, silent=0.45, recited=0.12, typed=0.08, dialogue=0.1, spoken=0.34
-)
+SPEAKING = Mixture(transcription=0.3, silent=0.45, recited=0.1, typed=0.1, dialogue=0.1, spoken=0.3)
 
 
 def mixture_at(fraction: float, listening_until: float, listened: float = 0.0) -> Mixture:
@@ -215,7 +213,7 @@ class RowSource:
         return follow([self.builder.said(text, said)], self.noted(again, codes, wish))
 
     def typed_segment(self) -> Segment:
-        """A typed question: sums and counts answered in text alone, or any with its sound."""
+        """A typed question: sums and counts answered in text alone, or any of the domain."""
         kind = self.rng.random()
         if kind < TYPED_SUMS:
             exchange = self.domain.draw(self.rng, "arithmetic")
@@ -225,16 +223,17 @@ class RowSource:
             filler = self.rng.choice(self.fillers)
             return self.builder.hummed_question(exchange.question, exchange.answer, filler)
         while True:
-            exchange = self.domain.draw(self.rng)
+            exchange = self.domain.draw(self.rng, self.rng.choice(self.domain.skills))
             found = [
                 self.answers.get(answer_key(turn.answer, turn.pace))
                 for turn in (*exchange.before, exchange)
             ]
-            if not exchange.sound and all(codes is not None for codes in found):
+            is_spoken = all(codes is not None for codes in found)
+            if not exchange.sound and (is_spoken or not exchange.before):
                 return self.typed_turns(exchange, found)
 
     def typed_turns(self, exchange: Exchange, spoken: Sequence[Codes | None]) -> Segment:
-        """A typed conversation; `spoken` are the codes of its answers."""
+        """A typed conversation; `spoken` are the codes of its answers, None of one without."""
         turns = [
             self.builder.typed_question(turn.question, turn.answer, codes)
             for turn, codes in zip((*exchange.before, exchange), spoken, strict=True)

@@ -73,7 +73,7 @@ class HeldOut:
         right: Counter[str] = Counter()
         for record, row in zip(asked[:N_VALID], out.tolist(), strict=True):
             n_text = next((i for i, t in enumerate(row) if t >= tokenizer.n_ranks), len(row))
-            expected = tokenizer.encode(record.answer)[:N_TEXT_BLOCK]
+            expected = self.builder.written(record.answer)[:N_TEXT_BLOCK]
             right[skill_name(record)] += row[:n_text] == expected
         return right
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from antiphon.dialogue.prompt import REPLY_MODE, system_prompt
 from antiphon.training.domain.table import Domain
+from antiphon.training.domain.words import as_written
 from antiphon.training.lm_data import TRANSCRIPTION_MODE, typed_forms
 from antiphon.training.lm_export import read_domain, write_domain
 from antiphon.training.text_vocabulary import write_text_vocabulary
@@ -17,7 +18,7 @@ VOCABULARY_FILES = ("tokenizer.model", "tokenizer_config.json")
 def vocabulary_texts(domain: Domain) -> list[str]:
     """List what the vocabulary is learned from: the domain, typed forms, the fixed prompts."""
     rng = random.Random(0)
-    plain = domain.texts()
+    plain = [as_written(text) for text in domain.texts()]
     typed = [typed_forms(text, rng) for text in plain[::3]]
     fixed = [system_prompt("speech"), system_prompt("text"), REPLY_MODE, TRANSCRIPTION_MODE]
     return plain + typed + 50 * fixed

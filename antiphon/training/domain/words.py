@@ -1,6 +1,7 @@
 """Repeating, spelling and translating words."""
 
 import random
+import re
 from functools import partial
 
 from antiphon.training.domain import facts_lexicon
@@ -14,6 +15,23 @@ REPEATED = {
     "en": ("repeat after me, {}", "please repeat, {}", "say, {}", "repeat, {}", "say after me, {}"),
     "zh": ("跟我说，{}", "请重复，{}", "请跟我念，{}", "重复一遍，{}", "请跟我说，{}"),
 }
+
+PHRASE = re.compile(r"[A-Z][a-z']*( [a-z']+)*\.")
+SPELLED = re.compile(r"[A-Z][a-z]+ is spelled ")
+REPEATABLE = frozenset(WORDS)
+
+
+def as_written(answer: str) -> str:
+    """Write an answer that begins with a word of the question's as if it stood further on.
+
+    "Window chair." becomes " window chair.", "Window is spelled W, ..." likewise: a word is one
+    text token after a space, and several in most other places. Answers that begin with words of
+    their own stay as they are.
+    """
+    is_phrase = PHRASE.fullmatch(answer) and REPEATABLE.issuperset(answer[:-1].lower().split())
+    if is_phrase or SPELLED.match(answer):
+        return f" {answer[0].lower()}{answer[1:]}"
+    return answer
 
 
 def repeat(language: str, rng: random.Random) -> Exchange:

@@ -201,7 +201,22 @@ def test_readings_are_written_down_only(builder, tokenizer):
         builder, SmallDomain(), [read], {"r0": codes(1, 2)}, {"": codes(3)}, 256
     )
     rows.mixture = lm_rows.Mixture(transcription=0.0, silent=0.0, typed=0.0)
-    assert tokenizer.decode(learned(rows.speech_segment())[:-1]) == "apple tea"
+    assert tokenizer.decode(learned(rows.speech_segment())[:-1]) == " apple tea"
+
+
+def test_mandarin_is_written_down_without_a_space(builder, tokenizer):
+    assert tokenizer.decode(learned(builder.transcription(codes(1), "九"))[:-1]) == "九"
+
+
+def test_a_word_to_repeat_is_the_same_tokens_wherever_it_stands(builder, tokenizer):
+    first, second = tokenizer.encode(" window"), tokenizer.encode(" chair")
+    full_stop = tokenizer.encode(".")
+    segment = builder.silent_question(codes(1), "Window chair.")
+    assert learned(segment) == [*first, *second, *full_stop][:13]
+    spoken = builder.spoken_question(codes(1), "Chair window.", codes(2))
+    assert learned(spoken)[: len(second)] == second
+    spelled = tokenizer.decode(learned(builder.recited("Window is spelled W, I.")))
+    assert spelled == " spelled W, I."
 
 
 def test_a_hummed_answer_goes_on_after_sound_but_does_not_learn_it(builder, tokenizer):
@@ -280,6 +295,27 @@ def test_typed_rows_fit_and_learn(builder):
     packed = rows.row()
     assert len(packed.ids) == 1000
     assert int(packed.groups.max()) > 1
+
+
+def test_typed_questions_are_of_all_skills_alike(builder, monkeypatch):
+    typed = Counter()
+    domain = find_domain("full")
+    rows = lm_rows.RowSource(builder, domain, [], {}, {"Nine.": codes(1, 2)}, 256)
+    monkeypatch.setattr(domain, "draw", counted(domain.draw, typed))
+    drawn = [rows.typed_segment() for _ in range(600)]
+    others = [count for skill, count in typed.items() if skill != "arithmetic"]
+    assert set(typed) == set(domain.skills)
+    assert typed["arithmetic"] > 3 * max(others)
+    assert max(others) < 3 * min(others)
+    assert all(learned(segment) for segment in drawn)
+
+
+def counted(draw, skills):
+    def counting(rng, skill=None, **options):
+        skills[skill] += 1
+        return draw(rng, skill, **options)
+
+    return counting
 
 
 def test_practice_moves_from_listening_and_sums_to_whole_replies():

@@ -17,6 +17,7 @@ from antiphon.training.domain.mandarin_words import MANDARIN_WORDS
 from antiphon.training.domain.numbers import SIGNS, chinese_number
 from antiphon.training.domain.table import FullDomain, find_domain
 from antiphon.training.domain.talk_lexicon import RECITALS, REFUSALS, TALK
+from antiphon.training.domain.words import as_written
 from antiphon.training.pronunciation import pronouncing_dictionary
 
 FULL = FullDomain()
@@ -50,6 +51,17 @@ def test_draws_keep_to_their_side_and_language(key, reserved):
         assert re.search(r"[\u4e00-\u9fff]", exchange.answer) or exchange.language == "en"
         assert not any(turn.is_reserved for turn in exchange.before)
         assert len(exchange.before) == (exchange.skill in {"followup", "pace"})
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_answers_that_begin_with_a_word_of_the_question_are_written_as_within(key):
+    for exchange in draws(key):
+        written = as_written(exchange.answer)
+        assert grammar.normalise(written) == grammar.normalise(exchange.answer)
+        if key in {"repeat-en", "spell-en"}:
+            assert written.startswith(" ") and written.strip()[0].islower()
+        elif exchange.skill not in {"followup", "pace"}:  # these may repeat such an answer
+            assert written == exchange.answer
 
 
 @pytest.mark.parametrize("reserved", [False, True])
