@@ -25,6 +25,7 @@ from antiphon.training.recogniser import ENGLISH, text_to_labels
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
+LONGEST_HUMMED = 4  # blocks of text that are practised without their own sound
 RESTATED = re.compile(r".*? (is|comes|says)\b|.*?:|.*?等于|.*?：|.*?是")
 """What an answer begins with that restates its question."""
 Codes = npt.NDArray[np.int16]
@@ -169,10 +170,14 @@ class SegmentBuilder:
         """A user's text."""
         return self.tokenizer.encode("\n" + text)
 
-    def reply(self, text: str, codes: Codes | None) -> list[int]:
-        """The interleaved reply; text alone without codes."""
-        audio = [] if codes is None else [self.layout.audio_0 + code for code in codes.tolist()]
-        return interleave(self.written(text), audio)
+    def reply(self, text: str, codes: Codes) -> list[int]:
+        """The interleaved reply."""
+        return interleave(self.written(text), [self.layout.audio_0 + c for c in codes.tolist()])
+
+    def without_sound(self, segment: Segment) -> Segment:
+        """Learn the text of an exchange alone, and not that it ends: sound would follow."""
+        learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
+        return leave_open(replace(segment, targets=learned))
 
     def segment(self, user: list[int], mode: str, reply: list[int]) -> Segment:
         """Join the halves of an exchange; the reply and its end are what is learned."""
@@ -185,34 +190,36 @@ class SegmentBuilder:
         """A spoken question with its spoken answer."""
         return self.segment(self.heard(codes), REPLY_MODE, self.reply(answer, answer_codes))
 
-    def silent_question(self, codes: Codes, answer: str) -> Segment:
-        """A spoken question with the text of its answer; what follows the text stays open."""
-        first_block = self.written(answer)[:N_TEXT_BLOCK]  # then sound would come
-        return leave_open(self.segment(self.heard(codes), REPLY_MODE, first_block))
+    def silent_question(self, codes: Codes, answer: str, filler: Codes) -> Segment:
+        """A spoken question of whose answer only the text is learned."""
+        return self.without_sound(
+            self.segment(self.heard(codes), REPLY_MODE, self.hummed(answer, filler))
+        )
+
+    def hummed(self, answer: str, filler: Codes) -> list[int]:
+        """A reply whose text runs on over strange sound.
+
+        Long answers need practice in going on with the text after a block of sound; any sound
+        does for that, and none is needed after the last words.
+        """
+        text = self.written(answer)[: LONGEST_HUMMED * N_TEXT_BLOCK]
+        audio = np.resize(filler, N_AUDIO_BLOCK * ((len(text) - 1) // N_TEXT_BLOCK))
+        return interleave(text, [self.layout.audio_0 + int(code) for code in audio])
 
     def transcription(self, codes: Codes, text: str) -> Segment:
         """Speech to be written down; English words all begin with a space, the first one too."""
         spaced = text if CHINESE.match(text) else f" {text}"
         return self.segment(self.heard(codes), TRANSCRIPTION_MODE, self.tokenizer.encode(spaced))
 
-    def typed_question(self, question: str, answer: str, answer_codes: Codes | None) -> Segment:
-        """A typed question with its spoken answer; without codes the reply stays open."""
+    def typed_question(self, question: str, answer: str, answer_codes: Codes) -> Segment:
+        """A typed question with its spoken answer."""
         user = self.typed(typed_forms(question, self.rng))
-        segment = self.segment(user, REPLY_MODE, self.reply(answer, answer_codes))
-        return segment if answer_codes is not None else leave_open(segment)
+        return self.segment(user, REPLY_MODE, self.reply(answer, answer_codes))
 
     def hummed_question(self, question: str, answer: str, filler: Codes) -> Segment:
-        """A typed question whose answer runs on over strange sound; only its text is learned.
-
-        Long answers need practice in going on with the text after a block of sound; any sound
-        does for that.
-        """
-        text = self.written(answer)
-        audio = np.resize(filler, N_AUDIO_BLOCK * (len(text) // N_TEXT_BLOCK))
-        reply = interleave(text, [self.layout.audio_0 + int(code) for code in audio])
-        segment = self.segment(self.typed(typed_forms(question, self.rng)), REPLY_MODE, reply)
-        learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
-        return leave_open(Segment(segment.ids, learned))
+        """A typed question of whose answer only the text is learned."""
+        user = self.typed(typed_forms(question, self.rng))
+        return self.without_sound(self.segment(user, REPLY_MODE, self.hummed(answer, filler)))
 
     def spoken(self, answer: str, codes: Codes, wish: str = "") -> Segment:
         """An answer alone, given as text; only its sound and its end are learned.

@@ -184,7 +184,8 @@ class RowSource:
         silent = self.mixture.silent / max(1e-6, 1 - self.mixture.transcription)
         is_paced = record.pace != 1.0
         if answer_codes is None or (not is_paced and self.rng.random() < silent):
-            segment = self.builder.silent_question(codes, record.answer)
+            filler = self.rng.choice(self.fillers)
+            segment = self.builder.silent_question(codes, record.answer, filler)
         else:
             segment = self.builder.spoken_question(codes, record.answer, answer_codes)
         return self.noted(segment, codes, record)
@@ -216,29 +217,31 @@ class RowSource:
         """A typed question: sums and counts answered in text alone, or any of the domain."""
         kind = self.rng.random()
         if kind < TYPED_SUMS:
-            exchange = self.domain.draw(self.rng, "arithmetic")
-            return self.builder.typed_question(exchange.question, exchange.answer, None)
+            return self.hummed(self.domain.draw(self.rng, "arithmetic"))
         if kind < TYPED_SUMS + TYPED_COUNTS:
-            exchange = self.domain.long_count(self.rng)
-            filler = self.rng.choice(self.fillers)
-            return self.builder.hummed_question(exchange.question, exchange.answer, filler)
+            return self.hummed(self.domain.long_count(self.rng))
         while True:
             exchange = self.domain.draw(self.rng, self.rng.choice(self.domain.skills))
-            found = [
-                self.answers.get(answer_key(turn.answer, turn.pace))
-                for turn in (*exchange.before, exchange)
-            ]
-            is_spoken = all(codes is not None for codes in found)
-            if not exchange.sound and (is_spoken or not exchange.before):
-                return self.typed_turns(exchange, found)
+            turns = (*exchange.before, exchange)
+            found = [self.answers.get(answer_key(turn.answer, turn.pace)) for turn in turns]
+            spoken = [codes for codes in found if codes is not None]
+            if not exchange.sound and len(spoken) == len(turns):
+                return self.typed_turns(turns, spoken)
+            if not exchange.sound and not exchange.before:
+                return self.hummed(exchange)
 
-    def typed_turns(self, exchange: Exchange, spoken: Sequence[Codes | None]) -> Segment:
-        """A typed conversation; `spoken` are the codes of its answers, None of one without."""
-        turns = [
+    def hummed(self, exchange: Exchange) -> Segment:
+        """A typed question, answered in text alone."""
+        filler = self.rng.choice(self.fillers)
+        return self.builder.hummed_question(exchange.question, exchange.answer, filler)
+
+    def typed_turns(self, turns: Sequence[Exchange], spoken: Sequence[Codes]) -> Segment:
+        """A typed conversation; `spoken` are the codes of its answers."""
+        segments = [
             self.builder.typed_question(turn.question, turn.answer, codes)
-            for turn, codes in zip((*exchange.before, exchange), spoken, strict=True)
+            for turn, codes in zip(turns, spoken, strict=True)
         ]
-        return follow(turns[:-1], turns[-1])
+        return follow(segments[:-1], segments[-1])
 
     def row(self) -> Row:
         """Pack exchanges of one kind behind their system prompt."""

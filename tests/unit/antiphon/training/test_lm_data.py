@@ -57,11 +57,25 @@ def test_targets_are_the_next_ids_of_the_reply_and_its_end(builder, tokenizer):
     assert len(segment.ids) == len(segment.targets)
 
 
-def test_an_answer_without_sound_stops_where_sound_would_come(builder, tokenizer):
-    answer = "seven plus two is what " * 4
-    segment = builder.silent_question(codes(3), answer)
-    learned = [t for t in segment.targets if t != lm_data.NO_TARGET]
-    assert learned == tokenizer.encode(answer)[:13]
+@pytest.mark.parametrize("kind", ["spoken", "typed"])
+@pytest.mark.parametrize("n_words", [1, 4, 30])
+def test_an_answer_without_its_sound_runs_on_over_any_and_does_not_learn_it(
+    builder, tokenizer, kind, n_words
+):
+    answer, strange = "what " * n_words, codes(1, 2, 3)
+    segment = (
+        builder.silent_question(codes(3), answer, strange)
+        if kind == "spoken"
+        else builder.hummed_question("what is seven", answer, strange)
+    )
+    text = tokenizer.encode(answer)[: 13 * lm_data.LONGEST_HUMMED]
+    # the token before a block of sound does not say what follows it, all other text is learned
+    assert learned(segment) == text
+    reply = segment.ids[-len(lm_data.interleave(text, [0] * 26 * ((len(text) - 1) // 13))) :]
+    audio = [i for i in reply if i >= tokenizer.layout.audio_0]
+    assert len(audio) == 26 * ((len(text) - 1) // 13)
+    assert [i for i in reply if i < tokenizer.layout.audio_0] == text
+    assert reply[13 : 13 + len(audio[:26])] == audio[:26]
 
 
 def test_heard_codes_become_neighbours_under_noise(tokenizer):
@@ -211,23 +225,12 @@ def test_mandarin_is_written_down_without_a_space(builder, tokenizer):
 def test_a_word_to_repeat_is_the_same_tokens_wherever_it_stands(builder, tokenizer):
     first, second = tokenizer.encode(" window"), tokenizer.encode(" chair")
     full_stop = tokenizer.encode(".")
-    segment = builder.silent_question(codes(1), "Window chair.")
-    assert learned(segment) == [*first, *second, *full_stop][:13]
+    segment = builder.silent_question(codes(1), "Window chair.", codes(2))
+    assert learned(segment) == [*first, *second, *full_stop]
     spoken = builder.spoken_question(codes(1), "Chair window.", codes(2))
     assert learned(spoken)[: len(second)] == second
     spelled = tokenizer.decode(learned(builder.recited("Window is spelled W, I.")))
     assert spelled == " spelled W, I."
-
-
-def test_a_hummed_answer_goes_on_after_sound_but_does_not_learn_it(builder, tokenizer):
-    answer = "seven plus two is what " * 4
-    segment = builder.hummed_question("what is seven", answer, codes(1, 2, 3))
-    n_text = len(tokenizer.encode(answer))
-    assert n_text > 13
-    audio = [i for i in segment.ids if i >= tokenizer.layout.audio_0]
-    assert len(audio) == 26 * (n_text // 13)
-    # the token before a block of sound does not say what follows it, all other text is learned
-    assert learned(segment) == tokenizer.encode(answer)
 
 
 def source(builder, **mixture):

@@ -28,7 +28,7 @@ def builder_of(tokenizer, alphabet=ENGLISH):
 
 def exchange(builder, words, *codes):
     heard = np.array(codes, np.int16)
-    return builder.noting(builder.silent_question(heard, "nine."), heard, words)
+    return builder.noting(builder.silent_question(heard, "nine.", heard), heard, words)
 
 
 @pytest.mark.parametrize("is_dialogue", [False, True])
