@@ -80,7 +80,7 @@ class Listener:
             asked = speech_turn(self.codes(turn.asked), layout, self.tokenizer)
             if len(turn.answered):
                 sound = [layout.audio_0 + code for code in self.codes(turn.answered)]
-                reply = interleave(self.tokenizer.encode(turn.answer), sound)
+                reply = interleave(self.tokenizer.encode(as_written(turn.answer)), sound)
                 asked = replace(asked, reply_ids=tuple(reply))
             history.append(asked)
         return render_prompt(history, layout, self.tokenizer)
