@@ -7,7 +7,7 @@ from torch import Tensor
 
 from antiphon.checkpoints import load_safetensors
 from antiphon.errors import CheckpointError
-from antiphon.training.recogniser import RECOGNISER_FILE, recogniser_of
+from antiphon.training.recogniser import RECOGNISER_FILE, CodeRecogniser, alphabet_of
 
 
 class CodeTranscriber:
@@ -25,8 +25,10 @@ class CodeTranscriber:
                 f"{path} is missing: only tokenizers trained here have a recogniser"
             )
         self.codebook = codebook.float()
-        self.model = recogniser_of(load_safetensors(path), codebook.shape[1]).eval()
-        self.alphabet = self.model.alphabet
+        weights = {key: value.float() for key, value in load_safetensors(path).items()}
+        self.alphabet = alphabet_of(len(weights["head.bias"]))
+        self.model = CodeRecogniser(codebook.shape[1], self.alphabet).eval()
+        self.model.load_state_dict(weights)
 
     def transcribe(self, codes: Tensor) -> str:
         """Write down (T,) speech tokens, greedily."""

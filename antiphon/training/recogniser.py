@@ -4,7 +4,7 @@ Only the encoder and its codebook are the tokenizer; this half gives the codes t
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -19,14 +19,6 @@ ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 BILINGUAL = ENGLISH + "12345"  # Mandarin is spelled in syllables with tone numbers
 ALPHABETS = (ENGLISH, BILINGUAL)
 RECOGNISER_FILE = "recogniser.safetensors"
-N_READING_LAYERS = 3
-LAYER_OUTPUTS = (
-    "self_attn.out_proj.weight",
-    "self_attn.out_proj.bias",
-    "linear2.weight",
-    "linear2.bias",
-)
-"""What a layer adds to what it is given comes through these."""
 
 
 def text_to_labels(text: str, alphabet: str = ENGLISH) -> list[int]:
@@ -77,7 +69,7 @@ class CodeRecogniser(nn.Module):
         self,
         d_model: int,
         alphabet: str = ENGLISH,
-        n_layers: int = N_READING_LAYERS,
+        n_layers: int = 3,
         n_heads: int = 4,
         dropout: float = 0.1,
     ) -> None:
@@ -116,43 +108,6 @@ class CodeRecogniser(nn.Module):
             labels = [label for label in collapsed if label < len(self.alphabet)]
             texts.append(labels_to_text(labels, self.alphabet))
         return texts
-
-
-def recogniser_of(
-    half: Mapping[str, Tensor], d_model: int, n_layers: int = 0, dropout: float = 0.0
-) -> CodeRecogniser:
-    """Build a reading half from the weights in its file.
-
-    Args:
-        half: Weights by name.
-        d_model: Width of the codes that it is to read.
-        n_layers: Layers wanted; those that the file lacks follow its own and begin by passing on
-            what they are given. 0 for as many as it has.
-        dropout: In training.
-
-    Raises:
-        CheckpointError: If it is of no alphabet of ours or of another size, or has more layers.
-    """
-    alphabet = alphabet_of(len(half["head.bias"]))
-    n_found = len({name.split(".")[2] for name in half if name.startswith("layers.layers.")})
-    if 0 < n_layers < n_found:
-        raise CheckpointError(
-            f"the reading half has {n_found} layers, and n_layers={n_layers} asks for fewer: "
-            f"give {n_found} or more"
-        )
-    model = CodeRecogniser(d_model, alphabet, n_layers or n_found, dropout=dropout)
-    state = model.state_dict()
-    for number in range(n_found, n_layers):
-        for name in LAYER_OUTPUTS:
-            state[f"layers.layers.{number}.{name}"].zero_()
-    state.update({name: value.float() for name, value in half.items()})
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the reading half is of another size than its codes: {error}"
-        ) from error
-    return model
 
 
 def save_recogniser(model: CodeRecogniser, folder: Path) -> None:

@@ -25,16 +25,15 @@ from antiphon.training.data import (
 )
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.recogniser import (
-    N_READING_LAYERS,
     RECOGNISER_FILE,
     CodeRecogniser,
+    alphabet_of,
     count_errors,
     ctc_loss,
-    recogniser_of,
     save_recogniser,
     text_to_labels,
 )
-from antiphon.training.task import Losses, TaskConfig, TrainingTask, seeded
+from antiphon.training.task import Losses, TaskConfig, TrainingTask, load_started
 from antiphon.training.tokenizer_data import UNDERSTOOD, validation_groups
 from speech_tokenizer.weights import load_encoder
 
@@ -50,8 +49,6 @@ class RecogniserTaskConfig(TaskConfig):
     Attributes:
         out: The tokenizer whose half it is; read at the beginning, written at the end.
         batch_s: Seconds of padded speech in a batch.
-        n_layers: Layers of the reading half, at least those that it has; what is added begins by
-            changing nothing.
         dropout: Of the recogniser.
         noise: Share of codes that another, drawn at random, takes the place of.
         use_muon: Whether the layers' matrices are learned with Muon in place of AdamW.
@@ -62,7 +59,6 @@ class RecogniserTaskConfig(TaskConfig):
     minutes: float = 30.0
     learning_rate: float = 1e-3
     batch_s: float = 120.0
-    n_layers: int = N_READING_LAYERS
     dropout: float = 0.1
     noise: float = 0.04
     use_muon: bool = False
@@ -97,10 +93,10 @@ class RecogniserTask(TrainingTask[RecogniserTaskConfig]):
         self.rng = np.random.default_rng(config.seed)
         self.codebook = load_encoder(Path(config.out), self.device).codebook.weight.detach().float()
         half = load_safetensors(Path(config.out) / RECOGNISER_FILE)
-        with seeded(config.seed):
-            self.model = recogniser_of(
-                half, self.codebook.shape[1], config.n_layers, config.dropout
-            ).to(self.device)
+        alphabet = alphabet_of(len(half["head.bias"]))
+        self.model = CodeRecogniser(self.codebook.shape[1], alphabet, dropout=config.dropout)
+        self.model.to(self.device)
+        self.start_from(Path(config.out))
         self.optimizer = build_optimizer(self.model, config.learning_rate, config.use_muon)
         corpus = SpeechCorpus(config.data)
         self.versions = versions_of(CodeStore(config.data).load())
@@ -122,8 +118,7 @@ class RecogniserTask(TrainingTask[RecogniserTaskConfig]):
     def start_from(self, folder: Path) -> None:
         """Take the reading half of a tokenizer."""
         half = load_safetensors(folder / RECOGNISER_FILE)
-        found = recogniser_of(half, self.codebook.shape[1], self.config.n_layers)
-        self.model.load_state_dict(found.state_dict())
+        load_started(self.model, {key: value.float() for key, value in half.items()}, folder)
 
     def reseed(self, seed: int) -> None:
         """Draw differently from here on."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from antiphon.errors import ConfigError
 from antiphon.training.domain.table import SMALL
-from antiphon.training.recogniser import N_READING_LAYERS
 from antiphon.training.task import TaskConfig
 from speech_tokenizer.configuration_whisper import WhisperVQConfig
 
@@ -21,7 +20,7 @@ class TokenizerTaskConfig(TaskConfig):
             of the work. 0 pools after all of them.
         look_nearby: How sharply the heads of a fresh encoder look at places nearby; 0 leaves them
             to find those by themselves.
-        n_reading_layers, dropout: Of the recogniser.
+        dropout: Of the recogniser.
         use_muon: Whether the layers' matrices are learned with Muon in place of AdamW.
         block_frames: Frames (50 Hz) of a block that is attended to as a whole.
         n_mels: Mel channels.
@@ -45,7 +44,6 @@ class TokenizerTaskConfig(TaskConfig):
     n_heads: int = 4
     n_fast_layers: int = 0
     look_nearby: float = 0.0
-    n_reading_layers: int = N_READING_LAYERS
     dropout: float = 0.1
     use_muon: bool = False
     block_frames: int = 64

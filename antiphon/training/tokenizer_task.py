@@ -73,9 +73,7 @@ class TokenizerModel(nn.Module):
         self.encoder = WhisperVQEncoder(encoder_config(config))
         is_small = find_domain(config.domain).name == SMALL
         alphabet = ENGLISH if is_small else BILINGUAL
-        self.recogniser = CodeRecogniser(
-            config.d_model, alphabet, config.n_reading_layers, dropout=config.dropout
-        )
+        self.recogniser = CodeRecogniser(config.d_model, alphabet, dropout=config.dropout)
         if config.look_nearby:
             look_nearby(self.encoder, config.look_nearby)
         self.phones = PhoneHead(config.d_model, N_PHONES if is_small else N_BILINGUAL_PHONES)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.data import CodeStore
-from antiphon.training.recogniser import RECOGNISER_FILE, CodeRecogniser, recogniser_of
+from antiphon.training.recogniser import RECOGNISER_FILE, CodeRecogniser
 from antiphon.training.recogniser_task import RecogniserTask, RecogniserTaskConfig, collate_codes
 from antiphon.training.tokenizer_config import TokenizerTaskConfig
 from antiphon.training.tokenizer_task import TokenizerTask
@@ -149,21 +149,4 @@ def test_a_half_of_another_size_is_refused(config: RecogniserTaskConfig) -> None
     half = CodeRecogniser(16).state_dict()
     save_file({k: torch.clone(v) for k, v in half.items()}, Path(config.out) / RECOGNISER_FILE)
     with pytest.raises(CheckpointError, match="of another size"):
-        RecogniserTask(config)
-
-
-def test_a_deeper_half_begins_by_reading_as_before(config: RecogniserTaskConfig) -> None:
-    before = RecogniserTask(config)
-    deeper = RecogniserTask(replace(config, n_layers=5))
-    batch = collate_codes([spell("two"), spell("cold")], ["two", "cold"])
-    with torch.no_grad():
-        expected = before.model.eval()(*before.states(batch))
-        torch.testing.assert_close(deeper.model.eval()(*deeper.states(batch)), expected)
-    deeper.train()
-    half = load_file(Path(config.out) / RECOGNISER_FILE)
-    assert any(value.any() for name, value in half.items() if name.startswith("layers.layers.4."))
-    assert recogniser_of(half, 32).transcribe(
-        *deeper.states(batch)
-    ) == deeper.model.eval().transcribe(*deeper.states(batch))
-    with pytest.raises(CheckpointError, match="has 5 layers"):
         RecogniserTask(config)
