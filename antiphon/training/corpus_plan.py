@@ -35,6 +35,8 @@ class DataTaskConfig:
         n_readings: Rows of words read aloud in training voices: practice in hearing alone.
         n_answers: Distinct answers spoken in the output voice (fewer if the grammar has fewer).
         n_recitals: Other texts spoken in the output voice: practice in speaking alone.
+        n_paced: Draws of an answer, of all skills alike, to be said slower and faster: what a model
+            knows at the usual pace alone it says at it whatever is wished.
         n_other_voices: Answers and recitals that are also spoken in each of the other output
             voices; the small domain has one.
         n_validation: Questions with reserved combinations, in training voices; never trained on.
@@ -51,6 +53,7 @@ class DataTaskConfig:
     n_readings: int = 6_000
     n_answers: int = 12_000
     n_recitals: int = 9_500
+    n_paced: int = 0
     n_other_voices: int = 3_000
     n_validation: int = 400
     n_reserved: int = 0
@@ -176,6 +179,7 @@ def plan_full(config: DataTaskConfig, domain: Domain) -> list[Utterance]:
         )
     kept = list(answers.values())[: config.n_answers]
     kept += [spoken_answer("", recital_at_a_pace(rng, domain)) for _ in range(config.n_recitals)]
+    kept += paced_answers(rng, domain, config.n_paced)
     numbered = [replace(answer, id=f"a{index}") for index, answer in enumerate(kept)]
     plan += numbered
     others = rng.sample(numbered, min(len(numbered), config.n_other_voices))
@@ -246,6 +250,17 @@ def recital_at_a_pace(rng: random.Random, domain: Domain) -> Exchange:
     """Draw a text to say, now and then slower or faster than usual."""
     text = domain.recital(rng)
     return replace(text, pace=rng.choice((SLOW, FAST))) if rng.random() < PACED_RECITALS else text
+
+
+def paced_answers(rng: random.Random, domain: Domain, n_draws: int) -> list[Utterance]:
+    """Draw answers, those of all skills alike, to be said slower and faster than usual."""
+    answers: dict[str, Utterance] = {}
+    for _ in range(n_draws):
+        exchange = domain.draw(rng, rng.choice(domain.skills))
+        for pace in (SLOW, FAST):
+            answer = spoken_answer("", replace(exchange, pace=pace))
+            answers.setdefault(answer_key(answer.text, answer.pace), answer)
+    return list(answers.values())
 
 
 def spoken_answer(name: str, turn: Exchange) -> Utterance:

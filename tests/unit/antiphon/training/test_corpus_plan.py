@@ -67,6 +67,22 @@ def test_some_texts_are_said_slower_or_faster_without_being_asked():
     assert 30 < paces[SLOW] + paces[FAST] < 90
 
 
+def test_answers_of_all_skills_are_said_slower_and_faster(plan):
+    none = dict.fromkeys(("n_questions", "n_validation", "n_readings", "n_recitals"), 0)
+    config = DataTaskConfig(**none, n_other_voices=0, n_paced=600, domain="full")
+    paced = plan_corpus(config)
+    keys = [answer_key(utterance.text, utterance.pace) for utterance in paced]
+    assert len(set(keys)) == len(keys) > 600
+    slow, fast = ({u.text for u in paced if u.pace == pace} for pace in (SLOW, FAST))
+    assert slow == fast and len(slow) * 2 == len(paced)
+    assert {u.skill for u in paced} == set(FullDomain().skills)
+    with_paced = plan_corpus(
+        replace(DataTaskConfig(**SIZES, n_recitals=10, domain="full"), n_paced=9)
+    )
+    usual = {(u.text, u.pace, u.id) for u in plan}
+    assert usual - {(u.text, u.pace, u.id) for u in with_paced} == set()
+
+
 def test_a_prefix_adds_a_draw_to_a_corpus(plan):
     config = DataTaskConfig(**SIZES, n_recitals=10, n_other_voices=20, domain="full")
     added = plan_corpus(replace(config, prefix="b"))
