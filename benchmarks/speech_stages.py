@@ -33,6 +33,7 @@ from antiphon.models.base import Waveform
 from antiphon.models.glm4voice.language_model import load_language_model
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.domain.table import FullDomain
+from antiphon.training.domain.words import as_written
 from antiphon.training.grammar import Exchange
 from antiphon.training.recogniser import edit_distance
 from antiphon.training.synthesis import SAMPLE_RATE
@@ -57,7 +58,7 @@ class Speaker:
     @torch.inference_mode()
     def speak(self, text: str) -> list[int]:
         """Give the speech tokens of an answer whose text is given block by block."""
-        text_ids, codes = self.tokenizer.encode(text), []
+        text_ids, codes = self.tokenizer.encode(as_written(text)), []
         given, cache = self.opening, None
         audio_0 = self.tokenizer.layout.audio_0
         while text_ids:

@@ -18,8 +18,9 @@ VOCABULARY_FILES = ("tokenizer.model", "tokenizer_config.json")
 def vocabulary_texts(domain: Domain) -> list[str]:
     """List what the vocabulary is learned from: the domain, typed forms, the fixed prompts."""
     rng = random.Random(0)
-    plain = [as_written(text) for text in domain.texts()]
-    typed = [typed_forms(text, rng) for text in plain[::3]]
+    texts = domain.texts()
+    plain = [as_written(text) for text in texts]
+    typed = [typed_forms(text, rng) for text in texts[::3]]
     fixed = [system_prompt("speech"), system_prompt("text"), REPLY_MODE, TRANSCRIPTION_MODE]
     return plain + typed + 50 * fixed
 
