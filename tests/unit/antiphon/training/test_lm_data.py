@@ -8,17 +8,7 @@ from transformers import GlmConfig, GlmForCausalLM
 
 from antiphon.dialogue.prompt import REPLY_MODE, render_prompt, speech_turn
 from antiphon.training import lm_data
-from tests.small_vocabulary import N_AUDIO, codes, learned, small_builder, small_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return small_tokenizer(tmp_path_factory.mktemp("vocabulary"))
-
-
-@pytest.fixture
-def builder(tokenizer):
-    return small_builder(tokenizer)
+from tests.small_vocabulary import N_AUDIO, codes, learned
 
 
 def test_interleave_keeps_thirteen_and_twenty_six():

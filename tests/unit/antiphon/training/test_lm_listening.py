@@ -13,12 +13,7 @@ from antiphon.training.domain.table import SmallDomain
 from antiphon.training.lm_listening import N_AFTER, ListeningHead, lower_states
 from antiphon.training.lm_rows import RowSource, mixture_at
 from antiphon.training.recogniser import BILINGUAL, ENGLISH, labels_to_text
-from tests.small_vocabulary import N_AUDIO, small_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return small_tokenizer(tmp_path_factory.mktemp("vocabulary"))
+from tests.small_vocabulary import N_AUDIO
 
 
 def builder_of(tokenizer, alphabet=ENGLISH):

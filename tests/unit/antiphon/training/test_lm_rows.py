@@ -3,23 +3,11 @@
 from collections import Counter
 from dataclasses import replace
 
-import pytest
-
 from antiphon.training import lm_data, lm_rows
 from antiphon.training.data import Record
 from antiphon.training.domain.conversation import FAST, PACES, SLOW
 from antiphon.training.domain.table import SmallDomain, find_domain
-from tests.small_vocabulary import codes, learned, small_builder, small_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    return small_tokenizer(tmp_path_factory.mktemp("vocabulary"))
-
-
-@pytest.fixture
-def builder(tokenizer):
-    return small_builder(tokenizer)
+from tests.small_vocabulary import codes, learned
 
 
 def test_facts_to_recite_are_free_for_training_and_restate_their_questions(builder):
