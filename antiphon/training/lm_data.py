@@ -4,6 +4,7 @@ Many exchanges share one row and one system prompt: each sees the prompt and its
 positions it would have alone, so a row teaches the same as its exchanges one by one, for less.
 """
 
+import itertools
 import random
 import re
 from collections.abc import Sequence
@@ -241,19 +242,29 @@ class SegmentBuilder:
         reply = self.reply(answer, codes)
         return Segment([self.layout.assistant, *self.modes[REPLY_MODE], *reply], [])
 
-    def echoed(self, answer: str, wish: str, filler: Codes) -> Segment:
+    def echoed(self, answer: str, wish: str, filler: Codes, n_after: int = 0) -> Segment:
         """An answer and a typed wish to hear it again; only its text, once more, is learned.
 
-        Any sound does between the two: the text is to be found beyond it.
-        """
-        text = self.written(answer)[:N_TEXT_BLOCK]
-        sound = [self.layout.audio_0 + int(code) for code in filler[:N_AUDIO_BLOCK]]
-        said = [self.layout.assistant, *self.modes[REPLY_MODE], *text, *sound]
-        again = leave_open(self.segment(self.typed(wish), REPLY_MODE, text))
-        return follow([Segment(said, [])], again)
+        Any sound does between the two and between their blocks: the text is to be found beyond it.
 
-    def recited(self, answer: str) -> Segment:
+        Args:
+            answer: What was said and is to be said again.
+            wish: What the user types in between.
+            filler: Strange sound.
+            n_after: Tokens of it that end the first saying.
+        """
+        said = self.hummed(answer, filler)
+        ending = [self.layout.audio_0 + int(code) for code in filler[:n_after]]
+        before = [self.layout.assistant, *self.modes[REPLY_MODE], *said, *ending]
+        again = self.without_sound(self.segment(self.typed(wish), REPLY_MODE, said))
+        return follow([Segment(before, [])], again)
+
+    def recited(self, answer: str, filler: Codes | None = None) -> Segment:
         """An answer alone that restates its question; only what follows from that is learned.
+
+        Args:
+            answer: Its text.
+            filler: Strange sound to put between its blocks; None leaves text alone.
 
         Raises:
             ValueError: If it does not.
@@ -261,10 +272,16 @@ class SegmentBuilder:
         begin = RESTATED.match(as_written(answer))
         if begin is None:
             raise ValueError(f"neither a sum nor a count nor a fact: {answer!r}")
-        given = self.tokenizer.encode(begin.group())
-        result = self.written(answer)[len(given) :]
-        ids = [self.layout.assistant, *given, *result]
-        return Segment(ids, [NO_TARGET] * len(given) + [*result, NO_TARGET])
+        n_given = len(self.tokenizer.encode(begin.group()))
+        reply = self.written(answer) if filler is None else self.hummed(answer, filler)
+        targets = self.text_of(reply, n_given)
+        return Segment([self.layout.assistant, *reply], [*targets, NO_TARGET])
+
+    def text_of(self, reply: Sequence[int], n_given: int) -> list[int]:
+        """Blank out the sound in a reply, and the first `n_given` tokens of its text."""
+        place = itertools.count()
+        is_learned = [t < self.layout.audio_0 and next(place) >= n_given for t in reply]
+        return [t if each else NO_TARGET for t, each in zip(reply, is_learned, strict=True)]
 
 
 def follow(before: Sequence[Segment], segment: Segment) -> Segment:

@@ -33,13 +33,13 @@ FACTS = (
     "translate",
     *2 * ("spell",),  # the most to know by heart
 )
-RECITED_ROWS = 4
+RECITED_ROWS = 2  # short ones in the place of a long one
 SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow in speaking
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
 OF_THE_DOMAIN = 0.5  # of answers put into sound, by skill; most others are any words to say
 # Repeating and spelling have the most words to hear, small talk the most wordings; a pace is heard
-# in whole replies only.
-PRACTISED_AGAIN = {"repeat": 2, "spell": 2, "greeting": 1, "recite": 1, "pace": 1}
+# in whole replies only; what a Mandarin opposite asks for may hang on one tone.
+PRACTISED_AGAIN = {"repeat": 2, "spell": 2, "greeting": 1, "recite": 1, "pace": 1, "opposites": 1}
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
 
@@ -263,15 +263,15 @@ class RowSource:
             exchange = self.fact()
         else:
             exchange = self.domain.draw(self.rng, "arithmetic")
-        return self.builder.recited(exchange.answer)
+        return self.builder.recited(exchange.answer, self.rng.choice(self.fillers))
 
     def echoed(self) -> Segment:
         """An answer, or words in any order, to say again."""
         draw = self.domain.draw if self.rng.random() < 0.5 else self.domain.recital
         said = draw(self.rng)
         wishes = (*SAY_AGAIN[said.language], *itertools.chain(*PACES[said.language].values()))
-        filler = self.rng.choice(self.fillers)[: self.rng.randrange(N_AUDIO_BLOCK)]
-        return self.builder.echoed(said.answer, self.rng.choice(wishes), filler)
+        filler, n_after = self.rng.choice(self.fillers), self.rng.randrange(N_AUDIO_BLOCK)
+        return self.builder.echoed(said.answer, self.rng.choice(wishes), filler, n_after)
 
     def fact(self) -> Exchange:
         """Something to know by heart whose answer restates the question."""
@@ -281,7 +281,7 @@ class RowSource:
                 return exchange
 
     def recited_row(self, length: int) -> Row:
-        """Pack sums, counts and facts into a short row, without a system prompt."""
+        """Pack sums, counts and facts into a short row, any sound between their blocks."""
         return pack([], fill(self.recited, length), length, is_dialogue=False)
 
     def spoken(self) -> Segment:

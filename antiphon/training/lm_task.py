@@ -40,7 +40,7 @@ from antiphon.training.lm_data import (
 )
 from antiphon.training.lm_export import export_language_model
 from antiphon.training.lm_listening import ListeningHead, lower_states
-from antiphon.training.lm_rows import mixture_at
+from antiphon.training.lm_rows import Mixture, mixture_at
 from antiphon.training.lm_validation import HeldOut
 from antiphon.training.lm_vocabulary import copy_vocabulary, prepare_vocabulary
 from antiphon.training.loop import CHECKPOINT, read_checkpoint
@@ -61,6 +61,7 @@ from speech_tokenizer.weights import load_encoder
 logger = logging.getLogger(__name__)
 
 BETAS = (0.9, 0.97)
+HEAD_ALONE = 200  # steps in which a new head that spells learns to read a trained model's states
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
             alphabet,
         )
         self.held_out = HeldOut(config.data, self.domain, self.builder, config.row_length)
+        self.has_fresh_head = False
         with seeded(config.seed):
             self.listening = ListeningHead(config.d_model, alphabet).to(self.device)
         self.optimizer = build_optimizer(
@@ -241,6 +243,7 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
         Its feed-forward layers may be narrower than those to train.
         """
+        self.has_fresh_head = True
         found = load_language_model(folder, progress=False).state_dict()
         fresh = {name: value.clone() for name, value in self.model.state_dict().items()}
         load_started(self.model, widen_feed_forward(found, fresh), folder)
@@ -280,16 +283,19 @@ class LmTask(TrainingTask[LmTaskConfig]):
             while True:
                 settings = RowSettings(config.data, config.domain, config.row_length)
                 source = read_source(settings, self.builder)
+                source.mixture = self.mixture()
                 rows = source.batches(config.rows)
                 waiting = pool.submit(next, rows)
                 for _ in range(config.reload_every):
                     batch = waiting.result()
-                    source.mixture = mixture_at(
-                        self.run.fraction, config.listening_until, config.listened
-                    )
+                    source.mixture = self.mixture()
                     waiting = pool.submit(next, rows)
                     yield stack_rows(batch)
                 waiting.result()
+
+    def mixture(self) -> Mixture:
+        """What is practised now."""
+        return mixture_at(self.run.fraction, self.config.listening_until, self.config.listened)
 
     def before_step(self) -> None:
         """Tell the processes that make batches how far the run is."""
@@ -317,7 +323,8 @@ class LmTask(TrainingTask[LmTaskConfig]):
             )
             logits = self.model.lm_head(states.last_hidden_state[learned])
             if config.listening_weight > 0 and row.heard:
-                spelled = self.listening(states.hidden_states[config.listening_layer], row.heard)
+                lower = states.hidden_states[config.listening_layer]
+                spelled = self.listening(self.heard_by_head(lower), row.heard)
         targets = targets[learned]
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         is_audio = targets >= self.tokenizer.layout.audio_0
@@ -337,8 +344,13 @@ class LmTask(TrainingTask[LmTaskConfig]):
         config = self.config
         with self.autocast():
             states = lower_states(self.model.model, ids, mask, positions, config.listening_layer)
-            spelled = self.listening(states, heard)
+            spelled = self.listening(self.heard_by_head(states), heard)
         return {"total": config.listening_weight * spelled, "spelling_alone": spelled}
+
+    def heard_by_head(self, states: Tensor) -> Tensor:
+        """Hidden states for the head that spells; one new to a trained model learns alone first."""
+        is_alone = self.has_fresh_head and self.run.step < HEAD_ALONE
+        return states.detach() if is_alone else states
 
     def validate(self) -> dict[str, float]:
         """Shares of reserved answers right in text, and of reserved questions heard rightly."""
@@ -346,12 +358,11 @@ class LmTask(TrainingTask[LmTaskConfig]):
 
     def export(self) -> None:
         """Write the model in the official ChatGLM layout beside its vocabulary."""
-        with self.mixed_with_start():
-            export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
+        export_language_model(self.model, Path(self.config.out), self.domain.max_turns)
         logger.info("language model written to %s", self.config.out)
 
     @contextmanager
-    def mixed_with_start(self) -> Iterator[None]:
+    def finished(self) -> Iterator[None]:
         """Let the model hold the mean that `start_share` asks for, if any, until left."""
         if not self.config.start_share:
             yield

@@ -8,7 +8,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -156,6 +156,10 @@ class TrainingTask(ABC, Generic[Config]):
     def export(self) -> None:
         """Write the finished part in the official format."""
 
+    def finished(self) -> AbstractContextManager[None]:
+        """Let the model hold what is to be written until left: what was learned, by default."""
+        return nullcontext()
+
     def before_step(self) -> None:
         """What is to be done before a step."""
 
@@ -292,8 +296,9 @@ class TrainingTask(ABC, Generic[Config]):
             if not self.group.leads:
                 return
             self.run.save(self.state())
-            self.log_validation()
-            self.export()
+            with self.finished():
+                self.log_validation()
+                self.export()
             self.run.plot()
 
     def learn(self) -> None:

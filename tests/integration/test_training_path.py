@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from antiphon import cli
 from antiphon.assembly import ModelChoice, load_parts, open_pipeline
@@ -22,7 +23,7 @@ from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
 from antiphon.training.data import CodeStore, SpeechCorpus
 from antiphon.training.flow_task import FlowTask
 from antiphon.training.lm_export import read_domain
-from antiphon.training.lm_task import LmTask, LmTaskConfig
+from antiphon.training.lm_task import HEAD_ALONE, LmTask, LmTaskConfig
 from antiphon.training.recogniser import BILINGUAL
 from antiphon.training.tasks import TASKS
 from antiphon.training.together import Group, learn_together
@@ -150,11 +151,13 @@ def test_what_is_known_of_speech_tokens_is_carried_to_new_ones(root: Path, tmp_p
 
 @pytest.mark.parametrize("start", ["model/lm", "runs/lm"])
 def test_a_language_model_between_its_start_and_what_it_learned_is_written(
-    root: Path, tmp_path: Path, start: str
+    root: Path, tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [f"start={root}/{start}", "max_steps=3", "seed=9", "learning_rate=0.05"]
     task = starting_lm(root, tmp_path, *words, "start_share=0.25")
     begun = {name: value.clone() for name, value in task.model.state_dict().items()}
+    measured = {}
+    monkeypatch.setattr(task, "validate", lambda: measured.update(copied(task)) or {})
     task.train()
     written = load_language_model(tmp_path / "lm", progress=False).state_dict()
     learned = task.model.state_dict()  # the task goes on with that
@@ -164,6 +167,36 @@ def test_a_language_model_between_its_start_and_what_it_learned_is_written(
     for name in far:
         back = (learned[name] - written[name].float()).abs().mean()
         assert back / ways[name] == pytest.approx(0.25, rel=0.05), name
+        torch.testing.assert_close(measured[name], written[name].float(), atol=1e-2, rtol=1e-2)
+
+
+def copied(task: LmTask) -> dict[str, Tensor]:
+    """The weights that the model has now."""
+    return {name: value.clone() for name, value in task.model.state_dict().items()}
+
+
+def test_a_new_head_that_spells_learns_alone_before_a_trained_model_learns_from_it(
+    root: Path, tmp_path: Path
+) -> None:
+    words = ["listening_weight=0.5", "listening_layer=1", "listened=1.0"]
+    task = starting_lm(root, tmp_path, f"start={root}/model/lm", *words)
+    assert {name for name, way in ways_of_a_step(task).items() if way} == {"listening"}
+    task.run.step = HEAD_ALONE
+    assert {name for name, way in ways_of_a_step(task).items() if way} == {"listening", "model"}
+    known = starting_lm(root, tmp_path, f"start={root}/runs/lm", "listening_layer=1", *words)
+    assert {name for name, way in ways_of_a_step(known).items() if way} == {"listening", "model"}
+
+
+def ways_of_a_step(task: LmTask) -> dict[str, float]:
+    """How far a step's gradients would move the model and its listening head."""
+    parts = {"model": task.model, "listening": task.listening}
+    task.optimizer.zero_grad()
+    task.losses()["total"].backward()
+    gradients = {
+        name: [p.grad.abs().sum().item() for p in part.parameters() if p.grad is not None]
+        for name, part in parts.items()
+    }
+    return {name: sum(found) for name, found in gradients.items()}
 
 
 @pytest.mark.parametrize(

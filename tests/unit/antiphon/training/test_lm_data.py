@@ -1,5 +1,6 @@
 """Packed rows teach exactly what each exchange would teach alone."""
 
+import itertools
 import random
 
 import pytest
@@ -132,6 +133,35 @@ def test_a_recited_count_teaches_the_numbers_and_where_to_stop(builder, tokenize
     assert tokenizer.decode(learned(segment)) == " one, two, three."
 
 
+COUNT = "From one to four: one, two, three, four."
+
+
+def blocks(segment, layout):
+    """Lengths of the stretches of text and of sound in what is learned or given."""
+    return [
+        (is_sound, len(list(run)))
+        for is_sound, run in itertools.groupby(segment.ids, lambda token: token >= layout.audio_0)
+    ]
+
+
+def test_what_is_recited_goes_on_beyond_any_sound(builder, tokenizer):
+    segment = builder.recited(COUNT, codes(*range(40)))
+    assert learned(segment) == learned(builder.recited(COUNT))
+    n_text = len(tokenizer.encode(COUNT))
+    assert n_text > 2 * 13  # this vocabulary spells numbers letter by letter
+    found = blocks(segment, tokenizer.layout)
+    assert found[:4] == [(False, 1 + 13), (True, 26), (False, 13), (True, 26)]
+    assert sum(n for is_sound, n in found if not is_sound) == 1 + min(n_text, 4 * 13)
+
+
+def test_a_long_answer_is_said_again_to_its_end(builder, tokenizer):
+    segment = builder.echoed(COUNT, "again please", codes(*range(40)), n_after=5)
+    assert tokenizer.decode(learned(segment)) == COUNT
+    sounds = [n for is_sound, n in blocks(segment, tokenizer.layout) if is_sound]
+    n_between = (len(tokenizer.encode(COUNT)) - 1) // 13
+    assert sounds == [*[26] * n_between, 5, *[26] * n_between]
+
+
 def test_an_answer_to_speak_teaches_its_sound_and_its_end(builder, tokenizer):
     segment = builder.spoken("Nine.", codes(4, 5))
     audio = [tokenizer.layout.audio_0 + code for code in (4, 5)]
@@ -148,7 +178,7 @@ def test_a_wish_for_a_pace_comes_before_the_answer_and_is_not_learned(builder, t
 
 
 def test_what_is_said_again_is_learned_beyond_its_sound(builder, tokenizer):
-    segment = builder.echoed("Nine.", "again please", codes(*range(40)))
+    segment = builder.echoed("Nine.", "again please", codes(*range(40)), n_after=26)
     assert tokenizer.decode(learned(segment)) == "Nine."
     said = builder.reply("Nine.", codes(*range(40)))[: len(tokenizer.encode("Nine.")) + 26]
     assert segment.ids[: len(said) + len(builder.modes[REPLY_MODE]) + 1][-len(said) :] == said
