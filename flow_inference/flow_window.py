@@ -144,13 +144,8 @@ def _encode(
     token_lens = send(torch.tensor([len(window.tokens) for window in windows]), device)
     valid = make_valid_mask(token_lens, sizes.n_tokens).unsqueeze(-1)
     hidden, _ = flow.encoder(flow.input_embedding(token) * valid, token_lens)
-    hidden, _ = flow.length_regulator(
-        flow.encoder_proj(hidden),
-        frame_lens,
-        token_lens if sizes.is_padded else None,
-        sizes.n_frames,
-    )
-    return hidden.transpose(1, 2)
+    shown = token_lens if sizes.is_padded else None
+    return flow.stretch(hidden, frame_lens, shown, sizes.n_frames).transpose(1, 2)
 
 
 def _fill(rows: Sequence[Tensor], n_frames: int) -> Tensor:

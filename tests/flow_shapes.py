@@ -16,11 +16,11 @@ def full_size_flow() -> MaskedDiffWithXvec:
         return make_flow(512, 8, 2048, 6, (256, 256), 64, 4, 12, 8, 16384)
 
 
-def small_flow(seed: int = 0) -> MaskedDiffWithXvec:
+def small_flow(seed: int = 0, frames_per_token: int = 1) -> MaskedDiffWithXvec:
     """A decoder for 64 tokens with random weights, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        flow = make_flow(32, 2, 48, 2, (16, 16), 8, 1, 1, 2, 64)
+        flow = make_flow(32, 2, 48, 2, (16, 16), 8, 1, 1, 2, 64, frames_per_token)
         for parameter in flow.parameters():
             parameter.data += 0.1 * torch.randn_like(parameter)
     return flow.eval()
@@ -37,6 +37,7 @@ def make_flow(
     n_mid_blocks: int,
     estimator_heads: int,
     vocab_size: int,
+    frames_per_token: int = 1,
 ) -> MaskedDiffWithXvec:
     """A decoder with the published options and these dimensions."""
     encoder = BlockConformerEncoder(
@@ -52,6 +53,7 @@ def make_flow(
         "mel",
         vocab_size,
         12.5,
+        frames_per_token=frames_per_token,
         encoder=encoder,
         length_regulator=InterpolateRegulator(80, [1, 1, 1, 1]),
         decoder=ConditionalCFM(240, FlowMatchingOptions(), 1, 80, estimator=estimator),

@@ -23,7 +23,7 @@ flow: !new:cosyvoice.flow.flow.MaskedDiffWithXvec
     vocab_size: {vocab_size}
     input_frame_rate: 12.5
     only_mask_loss: True
-    encoder: !new:cosyvoice.transformer.encoder.BlockConformerEncoder
+{frames_per_token}    encoder: !new:cosyvoice.transformer.encoder.BlockConformerEncoder
         output_size: {width}
         attention_heads: {encoder_heads}
         linear_units: {linear_units}
@@ -95,6 +95,8 @@ class FlowSizes:
         head_dim, estimator_heads: Of its attention.
         n_blocks, n_mid_blocks: Transformer blocks a level, levels at the coarsest resolution.
         guidance: Strength of guidance.
+        frames_per_token: Frames that the encoder gives of a token; left out of the file if one, as
+            published.
     """
 
     vocab_size: int
@@ -108,12 +110,15 @@ class FlowSizes:
     n_blocks: int
     n_mid_blocks: int
     guidance: float
+    frames_per_token: int = 1
 
 
 def render_flow(sizes: FlowSizes) -> str:
     """Write the part of config.yaml that is about tokens to mel."""
+    n_frames = sizes.frames_per_token
     values = vars(sizes) | {
         "channels": list(sizes.channels),
+        "frames_per_token": f"    frames_per_token: {n_frames}\n" if n_frames > 1 else "",
         "sample_rate": SAMPLE_RATE,
         "speaker_dim": SPEAKER_DIM,
         "n_mels": N_MELS,

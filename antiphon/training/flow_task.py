@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from antiphon.checkpoints import load_weights
 from antiphon.training.code_carrying import rows_to_start
 from antiphon.training.decoder_config import (
+    N_MELS,
     FlowSizes,
     render_flow,
     render_solving,
@@ -56,6 +57,7 @@ class FlowTaskConfig(TaskConfig):
         ema_decay: Of the average of the weights that is exported.
         n_timesteps: Euler steps in validation.
         vocab_size: Number of speech tokens.
+        frames_per_token: Frames that the encoder gives of a token before the flow begins.
         width, encoder_heads, linear_units, encoder_layers: Of the encoder.
         channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
         guidance: Strength of guidance written into config.yaml.
@@ -80,6 +82,7 @@ class FlowTaskConfig(TaskConfig):
     validate_every: int = 500
     n_timesteps: int = 10
     vocab_size: int = 1024
+    frames_per_token: int = 1
     width: int = 192
     encoder_heads: int = 4
     linear_units: int = 512
@@ -143,6 +146,11 @@ def moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
     return update
 
 
+def in_each_frame(value: Tensor, n_frames: int) -> Tensor:
+    """Let what gives one frame of a token, (80, ...), give it in each of several: the same mel."""
+    return value.repeat(n_frames, *[1] * (value.ndim - 1)) if len(value) == N_MELS else value
+
+
 class FlowTask(TrainingTask[FlowTaskConfig]):
     """State of one training run."""
 
@@ -202,6 +210,8 @@ class FlowTask(TrainingTask[FlowTaskConfig]):
         name, fresh = "input_embedding.weight", self.model.input_embedding.weight.detach().clone()
         if name in found:
             found[name] = rows_to_start(found[name], fresh, self.config, self.config.vocab_size)
+        for name in ("encoder_proj.weight", "encoder_proj.bias"):
+            found[name] = in_each_frame(found[name], self.config.frames_per_token)
         load_started(self.model, found, folder)
         self.average.module.load_state_dict(self.model.state_dict())
 

@@ -20,8 +20,8 @@ from antiphon.training.lm_data import RESTATED, Codes, Row, Segment, SegmentBuil
 TYPED_SUMS, TYPED_COUNTS = 0.2, 0.2  # of typed questions; the others are of all skills alike
 RECITED_COUNTS, RECITED_FACTS = 0.3, 0.35
 ECHOED = 0.5  # of what is recited where conversations are taught: saying an answer again
-PACED = 0.25  # of answers alone, where some are slower or faster
-SAID_AGAIN = 0.2  # of what is asked aloud: an answer said again as somebody wishes
+PACED = 0.35  # of answers alone, where some are slower or faster
+SAID_AGAIN = 0.25  # of what is asked aloud: an answer said again as somebody wishes
 AS_BEFORE = 0.25  # of these: at the usual pace
 FACTS = (
     "calendar",

@@ -62,6 +62,8 @@ class MaskedDiffWithXvec(nn.Module):
         vocab_size: Number of speech tokens.
         input_frame_rate: Tokens a second.
         only_mask_loss: In training, count errors outside the prompt alone.
+        frames_per_token: Frames that the encoder gives of a token. The published decoder gives one,
+            which is repeated at the mel rate; a small one says more of a token's 80 ms with seven.
         encoder: Encodes tokens.
         length_regulator: Stretches them.
         decoder: Solves the flow.
@@ -79,6 +81,7 @@ class MaskedDiffWithXvec(nn.Module):
         vocab_size: int = 4096,
         input_frame_rate: float = 50,
         only_mask_loss: bool = True,
+        frames_per_token: int = 1,
         *,
         encoder: BlockConformerEncoder,
         length_regulator: InterpolateRegulator,
@@ -89,11 +92,11 @@ class MaskedDiffWithXvec(nn.Module):
             raise ConfigError(f"output_type {output_type!r} is not supported; expected 'mel'")
         self.input_size, self.output_size = input_size, output_size
         self.vocab_size, self.input_frame_rate = vocab_size, input_frame_rate
-        self.only_mask_loss = only_mask_loss
+        self.only_mask_loss, self.frames_per_token = only_mask_loss, frames_per_token
         self.input_embedding = nn.Embedding(vocab_size, input_size)
         self.spk_embed_affine_layer = nn.Linear(spk_embed_dim, output_size)
         self.encoder = encoder
-        self.encoder_proj = nn.Linear(encoder.output_size(), output_size)
+        self.encoder_proj = nn.Linear(encoder.output_size(), frames_per_token * output_size)
         self.decoder = decoder
         self.length_regulator = length_regulator
 
@@ -109,9 +112,32 @@ class MaskedDiffWithXvec(nn.Module):
         embedded = self.input_embedding(token.clamp_min(0)) * valid
         hidden, _ = self.encoder(embedded, token_len)
         frame_lens = self.mel_lengths(token_len)
-        mu, _ = self.length_regulator(self.encoder_proj(hidden), frame_lens, token_len)
+        mu = self.stretch(hidden, frame_lens, token_len)
         mask = make_valid_mask(frame_lens).unsqueeze(1).to(mu.dtype)  # (B, 1, T)
         return Conditions(mu.transpose(1, 2).contiguous(), mask, speaker, frame_lens)
+
+    def stretch(
+        self,
+        hidden: Tensor,
+        frame_lens: Tensor,
+        token_lens: Tensor | None,
+        n_frames: int | None = None,
+    ) -> Tensor:
+        """Bring encoded tokens to the mel rate.
+
+        Args:
+            hidden: (B, T_tokens, D).
+            frame_lens: (B,) wanted frames.
+            token_lens: (B,) valid tokens; None if all are.
+            n_frames: Width of the output; None for the largest of frame_lens.
+
+        Returns:
+            (B, n_frames, C).
+        """
+        frames = self.encoder_proj(hidden).unflatten(-1, (self.frames_per_token, -1)).flatten(1, 2)
+        lens = None if token_lens is None else token_lens * self.frames_per_token
+        stretched, _ = self.length_regulator(frames, frame_lens, lens, n_frames)
+        return stretched
 
     @torch.inference_mode()
     def inference(

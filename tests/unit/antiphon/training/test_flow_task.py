@@ -119,3 +119,18 @@ def test_training_learns(config: FlowTaskConfig) -> None:
     task.model.train()
     losses = [float(task.step()["prior"].detach()) for _ in range(60)]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_a_decoder_goes_on_with_more_frames_of_a_token(config: FlowTaskConfig) -> None:
+    train(config)
+    finished = replace(config, start=config.out, run=f"{config.run}-2", out=f"{config.out}-2")
+    same, more = FlowTask(finished), FlowTask(replace(finished, frames_per_token=7))
+    for task in (same, more):
+        task.resume()
+    assert more.model.encoder_proj.out_features == 7 * same.model.encoder_proj.out_features
+    given = (torch.arange(8)[None], torch.tensor([8]), torch.zeros(1, 192))
+    torch.testing.assert_close(more.model.condition(*given).mu, same.model.condition(*given).mu)
+    more.export()
+    decoder = load_decoder_config(Path(more.config.out) / "config.yaml").build_flow()
+    load_strict(decoder, load_weights(Path(more.config.out) / "flow.pt"), "flow.pt")
+    assert decoder.frames_per_token == 7

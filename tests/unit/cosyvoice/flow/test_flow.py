@@ -8,9 +8,9 @@ from cosyvoice.flow.flow import MaskedDiffWithXvec, PromptSampling
 from tests.flow_shapes import small_flow
 
 
-@pytest.fixture(scope="module")
-def flow() -> MaskedDiffWithXvec:
-    return small_flow()
+@pytest.fixture(scope="module", params=[1, 7])
+def flow(request: pytest.FixtureRequest) -> MaskedDiffWithXvec:
+    return small_flow(frames_per_token=request.param)
 
 
 def tokens(n_items: int, n_tokens: int) -> Tensor:
@@ -162,3 +162,29 @@ def test_mels_of_a_rounding_more_or_less_are_taken(flow: MaskedDiffWithXvec) -> 
     shorter["speech_feat"] = values["speech_feat"][:, :-1]
     assert torch.equal(loss_of(flow, values, 0.5), loss_of(flow, longer, 0.5))
     assert torch.isfinite(loss_of(flow, shorter, 0.5))
+
+
+@pytest.mark.parametrize("lens", [[23, 14, 1], [10, 10, 10]])
+def test_the_same_in_each_frame_of_a_token_is_one_that_is_repeated(lens: list[int]) -> None:
+    one, several = small_flow(), small_flow(frames_per_token=7)
+    state = one.state_dict()
+    for name in ("encoder_proj.weight", "encoder_proj.bias"):
+        state[name] = state[name].repeat(7, *[1] * (state[name].ndim - 1))
+    several.load_state_dict(state)
+    token, given = tokens(3, max(lens)), (torch.tensor(lens), torch.zeros(3, 192))
+    assert torch.allclose(
+        one.condition(token, *given).mu, several.condition(token, *given).mu, atol=1e-5
+    )
+
+
+def test_each_frame_of_a_token_is_said_by_its_own_weights() -> None:
+    flow = small_flow(frames_per_token=7)
+    hidden = torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(2))
+    lens = torch.tensor([27])
+    before = flow.stretch(hidden, lens, None)
+    with torch.no_grad():
+        flow.encoder_proj.bias[6 * 80 :] += 1.0  # the last of the seven
+    moved = (flow.stretch(hidden, lens, None) - before).abs().sum(-1)[0]
+    least, most = moved[10:16], moved[17:22]  # far from it in the second and third token, and near
+    assert moved.argmax() % 7 in (5, 6, 0)
+    assert least.min() < 0.5 * most.max()
