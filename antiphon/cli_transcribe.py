@@ -28,6 +28,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="a speech tokenizer with recogniser.safetensors (default: the embedded one)",
     )
     parser.add_argument(
+        "--greedy",
+        action="store_true",
+        help="read the tokens alone, without the letter model beside the recogniser",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one object a clip: file, text, tokens"
     )
     return parser
@@ -37,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     """Run `antiphon transcribe`; returns 1 if a clip failed, else 0.
 
     Raises:
-        CheckpointError: If the tokenizer cannot be loaded or has no recogniser.
+        CheckpointError: If the tokenizer cannot be loaded, has no recogniser or a damaged one.
     """
     options = build_parser().parse_args(argv)
     configure_logging("WARNING")
@@ -48,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
 
     folder = options.tokenizer or find_paths().speech_tokenizer
     tokenizer = SpeechTokenizer.from_pretrained(folder)
-    transcriber = CodeTranscriber(folder, tokenizer.model.codebook.weight.detach())
+    codebook = tokenizer.model.codebook.weight.detach()
+    transcriber = CodeTranscriber(folder, codebook, options.greedy)
     n_failed = 0
     for clip in options.clips:
         try:

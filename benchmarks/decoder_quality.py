@@ -124,7 +124,8 @@ class Reader:
 
     def __init__(self, folder: Path, tokenizer: SpeechTokenizer) -> None:
         self.tokenizer = tokenizer
-        self.transcriber = CodeTranscriber(folder, tokenizer.model.codebook.weight.detach())
+        codebook = tokenizer.model.codebook.weight.detach()
+        self.transcriber = CodeTranscriber(folder, codebook, greedy=True)
 
     def share_wrong(self, sounds: list[Waveform], rate: int, texts: list[str]) -> float:
         """Share of the letters of some texts that are not read in their sounds."""

@@ -80,13 +80,15 @@ class FullExaminer:
 
     def __init__(self, bundle: ModelBundle, judge_every: int) -> None:
         self.codebook = bundle.speech_tokenizer.model.codebook.weight.detach()  # type: ignore[attr-defined]
-        self.transcriber = CodeTranscriber(bundle.paths.speech_tokenizer, self.codebook)
+        folder = bundle.paths.speech_tokenizer
+        self.transcriber = CodeTranscriber(folder, self.codebook, greedy=True)
+        self.helped_transcriber = CodeTranscriber(folder, self.codebook)
         self.judge, self.judge_every = Judge(full_grammars()), judge_every
         self.way = Resynthesiser(bundle)
         self.used: set[int] = set()
 
     def read(self, waveform: Waveform, rate: int) -> str:
-        """Read a sound back through the speech tokens."""
+        """Read a sound back through the speech tokens alone: a letter model would mend it."""
         if not len(waveform):
             return ""
         codes = self.way.codes(resample(waveform, rate, SAMPLE_RATE))
@@ -102,7 +104,9 @@ class FullExaminer:
         exchange, heard = question.exchange, replies[-1]
         self.used.update(heard.codes)
         spoken = self.spelled(exchange.question) if not exchange.sound else ""
-        recognised = self.transcriber.transcribe(torch.tensor(heard.codes))
+        codes = torch.tensor(heard.codes)
+        recognised = self.transcriber.transcribe(codes)
+        transcribed = self.helped_transcriber.transcribe(codes)
         text = heard.done.text
         sound = self.judge_sound(question, heard)
         return FullRecord(
@@ -120,6 +124,8 @@ class FullExaminer:
             recognised=recognised,
             n_errors=edit_distance(spoken, recognised) if spoken else 0,
             n_characters=len(spoken),
+            transcribed=transcribed,
+            n_transcribed_errors=edit_distance(spoken, transcribed) if spoken else 0,
             understood=sound.understood,
             is_understood=sound.is_understood,
             is_reference_understood=sound.is_reference_understood,

@@ -88,7 +88,8 @@ class Examiner:
 
     def __init__(self, bundle: ModelBundle, judge_every: int) -> None:
         codebook = bundle.speech_tokenizer.model.codebook.weight.detach()  # type: ignore[attr-defined]
-        self.transcriber = CodeTranscriber(bundle.paths.speech_tokenizer, codebook)
+        folder = bundle.paths.speech_tokenizer
+        self.transcriber = CodeTranscriber(folder, codebook, greedy=True)
         self.judge, self.judge_every = Judge(), judge_every
         self.sample_rate = bundle.decoder.sample_rate
         self.n_seen = 0

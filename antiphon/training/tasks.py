@@ -108,12 +108,20 @@ TASKS = {
         },
         ("codes",),
     ),
+    "letters": Task(
+        "write the letter model that the reading half reads with",
+        "letters_task",
+        "LettersTaskConfig",
+        {"out": "model/tokenizer"},
+        ("tokenizer",),
+        "write",
+    ),
     "recogniser": Task(
         "train the tokenizer's reading half on, its codes being final",
         "recogniser_task",
         "RecogniserTaskConfig",
         {"data": "data", "run": "runs/recogniser", "out": "model/tokenizer"},
-        ("codes",),
+        ("codes", "letters"),
     ),
 }
 

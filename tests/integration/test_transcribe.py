@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from antiphon import cli
@@ -11,6 +12,13 @@ from antiphon.training.recogniser import edit_distance
 from antiphon.training.synthesis import SAMPLE_RATE, say
 
 SENTENCE = "what is seven plus twenty two"
+SENTENCES = (
+    "what is three plus four",
+    "spell the word dog",
+    "what is the capital of Italy",
+    "repeat after me, window chair",
+    "count from two to nine",
+)
 
 
 @pytest.fixture
@@ -24,6 +32,32 @@ def test_a_spoken_sum_is_written_down(clip: Path, capsys: pytest.CaptureFixture[
     assert cli.main(["transcribe", str(clip)]) == 0
     text = capsys.readouterr().out.strip()
     assert edit_distance(SENTENCE, text) <= len(SENTENCE) // 5
+
+
+def test_the_letter_model_mends_what_the_tokens_leave_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = []
+    for number, sentence in enumerate(SENTENCES):
+        clips.append(str(tmp_path / f"{number}.wav"))
+        write_wav(Path(clips[-1]), say(sentence, "espeak-ng:en-us+f4"), SAMPLE_RATE)
+
+    def n_errors(*flags: str) -> int:
+        assert cli.main(["transcribe", *flags, *clips]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return sum(map(edit_distance, SENTENCES, lines))
+
+    assert n_errors() < n_errors("--greedy")
+
+
+@pytest.mark.parametrize("loudness", [0.0, 0.01, 0.1])
+def test_noise_is_no_text(
+    loudness: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = loudness * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE)
+    write_wav(tmp_path / "noise.wav", noise.astype(np.float32), SAMPLE_RATE)
+    assert cli.main(["transcribe", str(tmp_path / "noise.wav")]) == 0
+    assert capsys.readouterr().out == "\n"
 
 
 def test_json_names_file_and_tokens(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ def record(**changes):
         group="English, training voices", language="en", voice="flite:slt", skill="count",
         question="count", before=(), expected="One two.", answer="One two.", is_right=True,
         is_refusal=False, is_domain=True, recognised="count", n_errors=1, n_characters=5,
+        transcribed="count", n_transcribed_errors=0,
         understood="one two", is_understood=True, is_reference_understood=True, n_read_errors=1,
         n_read_characters=10, n_reference_errors=0, rate_change=None, wanted_change=None,
         first_audio_s=0.4, rtf=0.5, audio_s=1.0,
@@ -30,7 +31,7 @@ def rows(records):
 
 def test_every_bar_has_its_row_and_empty_ones_are_open():
     table = rows([record()])
-    assert len(table) == 19
+    assert len(table) == 21
     assert table["right, English, training voices"].is_reached is True
     assert table["right, Mandarin, reserved voice"].is_reached is None
     assert table["size on disk"].is_reached is True
@@ -79,6 +80,15 @@ def test_replies_are_understood_beside_the_synthesiser_in_each_language():
     assert table[named.format("both languages")].value == 0.75
     unheard = rows([record(language="zh", is_reference_understood=False)])
     assert unheard[named.format("Mandarin")].value is None
+
+
+def test_reading_with_and_without_the_letter_model_is_told_apart():
+    read = [record(n_transcribed_errors=2), record(), record(voice="another", n_characters=0)]
+    by_voice = full_report.shares_by(read, lambda each: each.voice)
+    assert by_voice["flite:slt"]["character_error_rate"] == 0.2
+    assert by_voice["flite:slt"]["transcribed_error_rate"] == 0.2
+    assert full_report.error_rate(read[1:], "of transcripts") == 0.0
+    assert by_voice["another"]["transcribed_error_rate"] is None
 
 
 def test_a_plot_is_drawn(tmp_path):
