@@ -1,8 +1,14 @@
-"""Finds the programs that some tests call; skips a test whose program is not installed."""
+"""Finds the programs and libraries that some tests need; skips a test where there is none."""
 
 import shutil
 
 import pytest
+import torch
+
+needs_mkl = pytest.mark.skipif(
+    not torch.backends.mkl.is_available(),
+    reason="needs a torch built with MKL, whose sums are tested",
+)
 
 
 def find_espeak() -> str:

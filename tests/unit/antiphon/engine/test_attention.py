@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from antiphon.engine.attention import KEY_BLOCK, Heads, attend, find_spans, group_rows
+from tests.programs import needs_mkl
 
 CAPACITY = 5 * KEY_BLOCK
 SIZES = [(2, 2, 64), (2, 3, 16), (1, 16, 128), (2, 1, 8)]
@@ -49,12 +50,6 @@ def test_it_equals_causal_attention_with_repeated_keys(sizes: tuple[int, int, in
         atol=1e-5,
         rtol=1e-5,
     )
-
-
-needs_mkl = pytest.mark.skipif(
-    not torch.backends.mkl.is_available(),
-    reason="needs a torch built with MKL, whose sums are tested",
-)
 
 
 @needs_mkl

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import GlmForCausalLM
 
 from antiphon.engine.model_runner import ModelRunner, Row
+from tests.programs import needs_mkl
 from tests.tiny_glm import CONTEXT_LENGTH, VOCAB_SIZE, make_tiny_glm
 
 N_SLOTS = 5
@@ -59,12 +60,6 @@ def test_any_sequence_of_batches_equals_full_forward_passes(data: st.DataObject)
         logits = runner.score(runner.run(rows))
         for row, scores in zip(rows, logits, strict=True):
             assert_same(scores, full_logits(stored[row.slot]))
-
-
-needs_mkl = pytest.mark.skipif(
-    not torch.backends.mkl.is_available(),
-    reason="needs a torch built with MKL, whose sums are tested",
-)
 
 
 @needs_mkl
