@@ -54,6 +54,22 @@ class Cut:
     n: int
 
 
+def skill_weights(skills: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Weigh utterances (N,) so that a skill comes as often as the root of their number says.
+
+    One by one, the 20 animal sounds would hardly be heard among thousands of phrases to repeat.
+    Source: Conneau and Lample 2019 (arXiv 1901.07291), section 3.1, for languages.
+    """
+    counts = np.bincount(skills)
+    return 1.0 / np.sqrt(counts[skills])
+
+
+def choose(weights: npt.NDArray[np.float64], place: float) -> int:
+    """Give the index that a place in [0, 1) falls to where each takes room by its weight, (N,)."""
+    ends = np.cumsum(weights)
+    return min(int(np.searchsorted(ends, place * ends[-1], side="right")), len(ends) - 1)
+
+
 class FlowStore:
     """Utterances end to end: codes and mel; the bounds count tokens and frames."""
 
@@ -65,6 +81,7 @@ class FlowStore:
         self.mean = torch.from_numpy(np.load(folder / "mean.npy"))  # (80,) of the mel
         self.voices = np.load(folder / "voices.npy")  # (utterances,) int64
         self.speakers = torch.from_numpy(np.load(folder / "speakers.npy"))  # (voices, SPEAKER_DIM)
+        self.weights = skill_weights(np.load(folder / "skills.npy"))  # (utterances,)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -102,15 +119,17 @@ class FlowStore:
         """Draw cuts of one length, so that a batch needs no padding.
 
         A first utterance sets the length, at most `longest` tokens; others are as long or longer.
-        A quarter of the cuts begins with its utterance and a quarter ends with it.
+        A quarter of the cuts begins with its utterance and a quarter ends with it. Utterances of
+        skills with few different answers come more often than one by one (`skill_weights`).
         """
         lengths = self.n_tokens[utterances.start : utterances.stop]
+        weights = self.weights[utterances.start : utterances.stop]
         draws = torch.rand(n_items + 1, _DRAWS_PER_ITEM, generator=generator).tolist()
-        n_tokens = min(longest, int(lengths[int(draws[-1][0] * len(lengths))]))
+        n_tokens = min(longest, int(lengths[choose(weights, draws[-1][0])]))
         fitting = np.flatnonzero(lengths >= n_tokens)
         cuts = []
         for which, where, edge in draws[:-1]:
-            index = int(fitting[int(which * len(fitting))])
+            index = int(fitting[choose(weights[fitting], which)])
             room = int(lengths[index]) - n_tokens
             first = int(where * (room + 1))
             if edge < _EDGE_SHARE:
@@ -218,7 +237,7 @@ def build_flow_store(source: FlowSource, folder: Path) -> FlowStore:
     Raises:
         ConfigError: If the corpus has no answers with tokens in a voice, or tokens do not fit.
     """
-    if all((folder / f"{name}.npy").exists() for name in ("voices", "frame_bounds")):
+    if all((folder / f"{name}.npy").exists() for name in ("skills", "frame_bounds")):
         return FlowStore(folder)
     corpus, codes = SpeechCorpus(source.data), CodeStore(source.data).load()
     if source.output_voices:
@@ -239,6 +258,8 @@ def build_flow_store(source: FlowSource, folder: Path) -> FlowStore:
     np.save(folder / "mel.npy", mel)
     np.save(folder / "mean.npy", mel.mean(0, dtype=np.float64).astype(np.float32))
     np.save(folder / "voices.npy", np.array([pair.voice for pair in pairs]))
+    skills = [f"{pair.record.skill} {pair.record.language}" for pair in pairs]
+    np.save(folder / "skills.npy", np.unique(skills, return_inverse=True)[1])
     np.save(folder / "speakers.npy", torch.stack(list(source.speakers().values())).numpy())
     np.save(folder / "token_bounds.npy", np.cumsum([0, *(len(pair.tokens) for pair in pairs)]))
     np.save(folder / "frame_bounds.npy", np.cumsum([0, *map(len, mels)]))

@@ -121,6 +121,25 @@ def test_training_learns(config: FlowTaskConfig) -> None:
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
 
 
+def test_skills_with_few_answers_are_heard_more_often_than_one_by_one(
+    corpus: Path, tmp_path: Path
+) -> None:
+    source = FlowSource(str(corpus), VOICE, (), 10, 8)
+    index = [json.loads(line) for line in (corpus / "index.jsonl").read_text().splitlines()]
+    for number, entry in enumerate(index):
+        entry["skill"] = "sounds" if number == 2 else "repeat"  # one of 20 tokens; three others
+    (corpus / "index.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in index))
+    store = build_flow_store(source, tmp_path / "store")
+    rare = list(store.n_tokens).index(20)
+    generator = torch.Generator().manual_seed(1)
+    cuts = [cut for _ in range(200) for cut in store.draw_cuts(range(len(store)), 4, 5, generator)]
+    counts = np.bincount([cut.utterance for cut in cuts]) / len(cuts)
+    wanted = 1 / (1 + 3**0.5)  # as the root of one to that of three
+    assert counts[rare] == pytest.approx(wanted, abs=0.05)
+    others = np.delete(counts, rare)
+    assert others == pytest.approx(np.full(3, (1 - wanted) / 3), abs=0.05)
+
+
 def test_a_decoder_goes_on_with_more_frames_of_a_token(config: FlowTaskConfig) -> None:
     train(config)
     finished = replace(config, start=config.out, run=f"{config.run}-2", out=f"{config.out}-2")
