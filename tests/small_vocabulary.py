@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from antiphon.models.glm4voice.text_tokenizer import GlmTextTokenizer
-from antiphon.training.lm_data import NO_TARGET, Codes, Segment, SegmentBuilder
+from antiphon.training.lm_data import Codes, Segment, SegmentBuilder
 from antiphon.training.text_vocabulary import write_text_vocabulary
 
 N_AUDIO = 32
@@ -31,5 +31,5 @@ def codes(*values: int) -> Codes:
 
 
 def learned(segment: Segment) -> list[int]:
-    """What an exchange teaches."""
-    return [target for target in segment.targets if target != NO_TARGET]
+    """The tokens that an exchange teaches."""
+    return [target for target in segment.targets if target >= 0]

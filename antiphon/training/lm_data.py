@@ -4,12 +4,12 @@ Many exchanges share one row and one system prompt: each sees the prompt and its
 positions it would have alone, so a row teaches the same as its exchanges one by one, for less.
 """
 
-import itertools
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from antiphon.training.recogniser import ENGLISH, text_to_labels
 
 TRANSCRIPTION_MODE = "transcription\n"
 NO_TARGET = -100
+ANY_SOUND = -200  # a target where the text of a block ends: sound comes next, whichever it is
 LONGEST_HUMMED = 4  # blocks of text that are practised without their own sound
 RESTATED = re.compile(r".*? (is|comes|says)\b|.*?:|.*?等于|.*?：|.*?是")
 """What an answer begins with that restates its question."""
@@ -47,7 +48,10 @@ class HeardSpeech:
 
 @dataclass(frozen=True)
 class Segment:
-    """One exchange: ids, for each position the id to predict next (or NO_TARGET), what was said."""
+    """One exchange: ids, for each position what to predict next, and what was said.
+
+    That is an id, NO_TARGET or ANY_SOUND.
+    """
 
     ids: list[int]
     targets: list[int]
@@ -60,7 +64,7 @@ class Row:
 
     Attributes:
         ids: (L,) token ids.
-        targets: (L,) ids to predict.
+        targets: (L,) ids to predict, NO_TARGET or ANY_SOUND.
         positions: (L,) position ids.
         groups: (L,) 0 for the shared prompt, else the exchange's number.
         heard: What was said; of stacked rows `start` counts the positions of all, end to end.
@@ -176,9 +180,16 @@ class SegmentBuilder:
         return interleave(self.written(text), [self.layout.audio_0 + c for c in codes.tolist()])
 
     def without_sound(self, segment: Segment) -> Segment:
-        """Learn the text of an exchange alone, and not that it ends: sound would follow."""
-        learned = [NO_TARGET if t >= self.layout.audio_0 else t for t in segment.targets]
-        return leave_open(replace(segment, targets=learned))
+        """Learn the text of an exchange alone, and that sound follows each block of it."""
+        targets = [*segment.targets[:-1], self.layout.audio_0]  # in place of the reply's end
+        return replace(segment, targets=self.any_sound(targets))
+
+    def any_sound(self, targets: Sequence[int]) -> list[int]:
+        """Let it be learned that a stretch of sound begins, and nothing of the sound."""
+        is_sound = [target >= self.layout.audio_0 for target in targets]
+        begins = [now and not before for before, now in pairwise([False, *is_sound])]
+        kinds = zip(targets, is_sound, begins, strict=True)
+        return [(ANY_SOUND if first else NO_TARGET) if sound else t for t, sound, first in kinds]
 
     def segment(self, user: list[int], mode: str, reply: list[int]) -> Segment:
         """Join the halves of an exchange; the reply and its end are what is learned."""
@@ -274,14 +285,11 @@ class SegmentBuilder:
             raise ValueError(f"neither a sum nor a count nor a fact: {answer!r}")
         n_given = len(self.tokenizer.encode(begin.group()))
         reply = self.written(answer) if filler is None else self.hummed(answer, filler)
-        targets = self.text_of(reply, n_given)
-        return Segment([self.layout.assistant, *reply], [*targets, NO_TARGET])
-
-    def text_of(self, reply: Sequence[int], n_given: int) -> list[int]:
-        """Blank out the sound in a reply, and the first `n_given` tokens of its text."""
-        place = itertools.count()
-        is_learned = [t < self.layout.audio_0 and next(place) >= n_given for t in reply]
-        return [t if each else NO_TARGET for t, each in zip(reply, is_learned, strict=True)]
+        targets = self.any_sound([*reply, self.layout.audio_0])
+        places = [place for place, target in enumerate(targets) if target >= 0]
+        for place in places[:n_given]:
+            targets[place] = NO_TARGET
+        return Segment([self.layout.assistant, *reply], targets)
 
 
 def follow(before: Sequence[Segment], segment: Segment) -> Segment:
@@ -292,11 +300,6 @@ def follow(before: Sequence[Segment], segment: Segment) -> Segment:
     ids = [token for turn in before for token in turn.ids]
     heard = tuple(each.moved(len(ids)) for each in segment.heard)
     return Segment(ids + segment.ids, [NO_TARGET] * len(ids) + segment.targets, heard)
-
-
-def leave_open(segment: Segment) -> Segment:
-    """Do not teach that the reply ends here: sound would follow."""
-    return replace(segment, targets=[*segment.targets[:-1], NO_TARGET])
 
 
 def pack(prefix: list[int], segments: list[Segment], length: int, is_dialogue: bool) -> Row:

@@ -31,6 +31,7 @@ from antiphon.training.lm_batches import (
     read_source,
 )
 from antiphon.training.lm_data import (
+    ANY_SOUND,
     NO_TARGET,
     HeardSpeech,
     Row,
@@ -40,6 +41,7 @@ from antiphon.training.lm_data import (
 )
 from antiphon.training.lm_export import export_language_model
 from antiphon.training.lm_listening import ListeningHead, lower_states
+from antiphon.training.lm_loss import token_losses
 from antiphon.training.lm_rows import Mixture, mixture_at
 from antiphon.training.lm_validation import HeldOut
 from antiphon.training.lm_vocabulary import copy_vocabulary, prepare_vocabulary
@@ -326,13 +328,14 @@ class LmTask(TrainingTask[LmTaskConfig]):
                 lower = states.hidden_states[config.listening_layer]
                 spelled = self.listening(self.heard_by_head(lower), row.heard)
         targets = targets[learned]
-        losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-        is_audio = targets >= self.tokenizer.layout.audio_0
+        losses = token_losses(logits.float(), targets, self.tokenizer.layout.audio_0, self.n_codes)
+        is_audio, is_end = targets >= self.tokenizer.layout.audio_0, targets == ANY_SOUND
         weights = torch.where(is_audio, config.audio_weight, 1.0)
         answered = (losses * weights).sum() / weights.sum()
         return {
             "total": answered + config.listening_weight * spelled.nan_to_num(),
-            "text_loss": losses[~is_audio].mean(),
+            "text_loss": losses[~is_audio & ~is_end].mean(),
+            "end_loss": losses[is_end].mean(),
             "audio_loss": losses[is_audio].mean(),
             "spelling": spelled,
         }

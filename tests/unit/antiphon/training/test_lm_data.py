@@ -154,6 +154,29 @@ def test_what_is_recited_goes_on_beyond_any_sound(builder, tokenizer):
     assert sum(n for is_sound, n in found if not is_sound) == 1 + min(n_text, 4 * 13)
 
 
+@pytest.mark.parametrize("kind", ["recited", "silent", "hummed", "echoed"])
+def test_that_sound_follows_each_block_of_text_is_learned_without_any(builder, tokenizer, kind):
+    strange = codes(*range(40))
+    segment = {
+        "recited": lambda: builder.recited(COUNT, strange),
+        "silent": lambda: builder.silent_question(codes(1), COUNT, strange),
+        "hummed": lambda: builder.hummed_question("how are you", COUNT, strange),
+        "echoed": lambda: builder.echoed(COUNT, "again please", strange, n_after=26),
+    }[kind]()
+    audio_0 = tokenizer.layout.audio_0
+    after = [*segment.ids[1:], audio_0]
+    first = next(i for i, t in enumerate(segment.targets) if t != lm_data.NO_TARGET)
+    ends = [
+        place
+        for place, (here, then) in enumerate(zip(segment.ids, after, strict=True))
+        if here < audio_0 <= then and place >= first
+    ]
+    assert len(ends) == 3
+    marked = [place for place, t in enumerate(segment.targets) if t == lm_data.ANY_SOUND]
+    assert marked == ends
+    assert not any(target >= audio_0 for target in segment.targets)
+
+
 def test_a_long_answer_is_said_again_to_its_end(builder, tokenizer):
     segment = builder.echoed(COUNT, "again please", codes(*range(40)), n_after=5)
     assert tokenizer.decode(learned(segment)) == COUNT
@@ -183,7 +206,7 @@ def test_what_is_said_again_is_learned_beyond_its_sound(builder, tokenizer):
     said = builder.reply("Nine.", codes(*range(40)))[: len(tokenizer.encode("Nine.")) + 26]
     assert segment.ids[: len(said) + len(builder.modes[REPLY_MODE]) + 1][-len(said) :] == said
     assert len(segment.ids) == len(segment.targets)
-    assert segment.targets[-1] == lm_data.NO_TARGET  # sound would follow
+    assert segment.targets[-1] == lm_data.ANY_SOUND
 
 
 @pytest.mark.parametrize(
