@@ -51,6 +51,7 @@ WAYS = (
     Solving(6, temperature=0.6),
     Solving(4, start_at=0.2, temperature=0.6),
     Solving(3, start_at=0.3, temperature=0.3),
+    Solving(2, start_at=0.5, temperature=0.2),
 )
 MEL_BOUND = 0.1
 UNDERSTOOD_BOUND = 2
