@@ -177,6 +177,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/text_answers.json"))
+    parser.add_argument(
+        "--go-on", action="store_true", help="keep what is in OUT of other models, and go on there"
+    )
     options = parser.parse_args()
     names = options.names or [str(folder) for folder in options.models]
     if len(names) != len(options.models):
@@ -184,20 +187,18 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     questions = list(draw_full_questions(options.seed, options.scale))
     spoken = [spoken_turns(question) for question in tqdm(questions, desc="speaking")]
-    tallies = {}
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.go_on else {}
+    tallies: dict[str, Tally] = before.get("models", {})
     for name, folder in zip(names, options.models, strict=True):
         tallies[name] = tally(questions, ask(Listener(folder), questions, spoken))
         print(name, json.dumps({g: c["share"] for g, c in tallies[name]["groups"].items()}))
+    words = ["python", "benchmarks/text_answers.py", *(folder.name for folder in options.models)]
+    words += ["--names", *names, "--seed", str(options.seed), "--scale", str(options.scale)]
+    words += ["--go-on"] * options.go_on
     report = {
         "what": "spoken questions whose reply begins with the right text, in batches, greedily, "
         "with the turns before as they should have been",
-        "command": shlex.join(
-            [
-                *("python", "benchmarks/text_answers.py"),
-                *(folder.name for folder in options.models),
-                *("--names", *names, "--seed", str(options.seed), "--scale", str(options.scale)),
-            ]
-        ),
+        "command": " && ".join([*filter(None, [before.get("command")]), shlex.join(words)]),
         "machine": describe_machine(),
         "models": tallies,
     }
