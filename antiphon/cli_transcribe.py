@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     folder = options.tokenizer or find_paths().speech_tokenizer
     tokenizer = SpeechTokenizer.from_pretrained(folder)
     codebook = tokenizer.model.codebook.weight.detach()
-    transcriber = CodeTranscriber(folder, codebook, options.greedy)
+    transcriber = CodeTranscriber(folder, codebook)
     n_failed = 0
     for clip in options.clips:
         try:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"antiphon: {error}", file=sys.stderr)
             n_failed += 1
             continue
-        text = transcriber.transcribe(codes)
+        text = transcriber.transcribe(codes, options.greedy)
         record = {"file": str(clip), "text": text, "tokens": codes.tolist()}
         print(json.dumps(record) if options.json else text, flush=True)
     return min(n_failed, 1)

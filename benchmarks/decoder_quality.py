@@ -125,8 +125,7 @@ class Reader:
 
     def __init__(self, folder: Path, tokenizer: SpeechTokenizer) -> None:
         self.tokenizer = tokenizer
-        codebook = tokenizer.model.codebook.weight.detach()
-        self.transcriber = CodeTranscriber(folder, codebook, greedy=True)
+        self.transcriber = CodeTranscriber(folder, tokenizer.model.codebook.weight.detach())
 
     def share_wrong(self, sounds: list[Waveform], rate: int, texts: list[str]) -> float:
         """Share of the letters of some texts that are not read in their sounds."""
@@ -134,7 +133,7 @@ class Reader:
         for sound, text in zip(sounds, texts, strict=True):
             letters = labels_to_text(text_to_labels(text, alphabet), alphabet)
             codes = self.tokenizer.encode(resample(sound, rate, SAMPLE_RATE), SAMPLE_RATE)
-            n_wrong += edit_distance(letters, self.transcriber.transcribe(codes))
+            n_wrong += edit_distance(letters, self.transcriber.transcribe(codes, greedy=True))
             n_letters += len(letters)
         return round(n_wrong / n_letters, 4)
 

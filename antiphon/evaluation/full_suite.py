@@ -80,9 +80,7 @@ class FullExaminer:
 
     def __init__(self, bundle: ModelBundle, judge_every: int) -> None:
         self.codebook = bundle.speech_tokenizer.model.codebook.weight.detach()  # type: ignore[attr-defined]
-        folder = bundle.paths.speech_tokenizer
-        self.transcriber = CodeTranscriber(folder, self.codebook, greedy=True)
-        self.helped_transcriber = CodeTranscriber(folder, self.codebook)
+        self.transcriber = CodeTranscriber(bundle.paths.speech_tokenizer, self.codebook)
         self.judge, self.judge_every = Judge(full_grammars()), judge_every
         self.way = Resynthesiser(bundle)
         self.used: set[int] = set()
@@ -92,7 +90,7 @@ class FullExaminer:
         if not len(waveform):
             return ""
         codes = self.way.codes(resample(waveform, rate, SAMPLE_RATE))
-        return self.transcriber.transcribe(torch.tensor(codes))
+        return self.transcriber.transcribe(torch.tensor(codes), greedy=True)
 
     def spelled(self, text: str) -> str:
         """Write a text in the recogniser's letters."""
@@ -105,8 +103,8 @@ class FullExaminer:
         self.used.update(heard.codes)
         spoken = self.spelled(exchange.question) if not exchange.sound else ""
         codes = torch.tensor(heard.codes)
-        recognised = self.transcriber.transcribe(codes)
-        transcribed = self.helped_transcriber.transcribe(codes)
+        recognised = self.transcriber.transcribe(codes, greedy=True)
+        transcribed = self.transcriber.transcribe(codes)
         text = heard.done.text
         sound = self.judge_sound(question, heard)
         return FullRecord(

@@ -101,7 +101,7 @@ class Resynthesiser:
                     "seconds": round(len(original) / SAMPLE_RATE, 2),
                     "tokens": len(codes),
                     "different_tokens": len(set(codes)),
-                    "read_back": transcriber.transcribe(torch.tensor(codes)),
+                    "read_back": transcriber.transcribe(torch.tensor(codes), greedy=True),
                     "mel_distance": round(distance, 4),
                     "f0_error_hz": None if pitch is None else round(pitch, 2),
                 }

@@ -88,8 +88,7 @@ class Examiner:
 
     def __init__(self, bundle: ModelBundle, judge_every: int) -> None:
         codebook = bundle.speech_tokenizer.model.codebook.weight.detach()  # type: ignore[attr-defined]
-        folder = bundle.paths.speech_tokenizer
-        self.transcriber = CodeTranscriber(folder, codebook, greedy=True)
+        self.transcriber = CodeTranscriber(bundle.paths.speech_tokenizer, codebook)
         self.judge, self.judge_every = Judge(), judge_every
         self.sample_rate = bundle.decoder.sample_rate
         self.n_seen = 0
@@ -109,7 +108,7 @@ class Examiner:
         """Compare a reply with what was right."""
         exchange = question.exchange
         spoken = labels_to_text(text_to_labels(exchange.question))
-        recognised = self.transcriber.transcribe(torch.tensor(heard.codes))
+        recognised = self.transcriber.transcribe(torch.tensor(heard.codes), greedy=True)
         understood, is_understood, is_reference_understood = self.understand(heard, exchange.skill)
         return AnswerRecord(
             group=question.group,

@@ -25,13 +25,12 @@ class CodeTranscriber:
         folder: The speech tokenizer's folder; holds `recogniser.safetensors` and, where what is
             read shall also be likely as a text, `letters.safetensors`.
         codebook: Codes, (K, D).
-        greedy: Whether the tokens alone are read, as if there were no letter model.
 
     Raises:
         CheckpointError: If there is no recogniser, or a file is damaged or of another alphabet.
     """
 
-    def __init__(self, folder: str | Path, codebook: Tensor, greedy: bool = False) -> None:
+    def __init__(self, folder: str | Path, codebook: Tensor) -> None:
         path = Path(folder) / RECOGNISER_FILE
         if not path.exists():
             raise CheckpointError(
@@ -43,17 +42,17 @@ class CodeTranscriber:
         self.model = CodeRecogniser(codebook.shape[1], self.alphabet).eval()
         self.model.load_state_dict(weights)
         self.reader: BeamReader | None = None
-        if not greedy and (path.parent / LETTERS_FILE).exists():
+        if (path.parent / LETTERS_FILE).exists():
             self.reader = BeamReader(load_letters(path.parent, len(self.alphabet)))
 
     @torch.no_grad()
-    def transcribe(self, codes: Tensor) -> str:
-        """Write down (T,) speech tokens."""
+    def transcribe(self, codes: Tensor, greedy: bool = False) -> str:
+        """Write down (T,) speech tokens; greedily as if there were no letter model."""
         if not len(codes):
             return ""
         mask = torch.ones(1, len(codes), dtype=torch.bool)
         hidden = self.codebook[codes][None]
-        if self.reader is None:
+        if greedy or self.reader is None:
             return self.model.transcribe(hidden, mask)[0]
         labels = self.reader.read(self.model(hidden, mask)[0].numpy())
         return labels_to_text(labels, self.alphabet)

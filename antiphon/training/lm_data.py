@@ -253,7 +253,7 @@ class SegmentBuilder:
         reply = self.reply(answer, codes)
         return Segment([self.layout.assistant, *self.modes[REPLY_MODE], *reply], [])
 
-    def echoed(self, answer: str, wish: str, filler: Codes, n_after: int = 0) -> Segment:
+    def echoed(self, answer: str, wish: str, filler: Codes, n_after: int) -> Segment:
         """An answer and a typed wish to hear it again; only its text, once more, is learned.
 
         Any sound does between the two and between their blocks: the text is to be found beyond it.
@@ -270,12 +270,12 @@ class SegmentBuilder:
         again = self.without_sound(self.segment(self.typed(wish), REPLY_MODE, said))
         return follow([Segment(before, [])], again)
 
-    def recited(self, answer: str, filler: Codes | None = None) -> Segment:
+    def recited(self, answer: str, filler: Codes) -> Segment:
         """An answer alone that restates its question; only what follows from that is learned.
 
         Args:
             answer: Its text.
-            filler: Strange sound to put between its blocks; None leaves text alone.
+            filler: Strange sound to put between its blocks.
 
         Raises:
             ValueError: If it does not.
@@ -284,7 +284,7 @@ class SegmentBuilder:
         if begin is None:
             raise ValueError(f"neither a sum nor a count nor a fact: {answer!r}")
         n_given = len(self.tokenizer.encode(begin.group()))
-        reply = self.written(answer) if filler is None else self.hummed(answer, filler)
+        reply = self.hummed(answer, filler)
         targets = self.any_sound([*reply, self.layout.audio_0])
         places = [place for place, target in enumerate(targets) if target >= 0]
         for place in places[:n_given]:

@@ -23,8 +23,6 @@ from antiphon.training.data import (
     length_batches,
     versions_of,
 )
-from antiphon.training.letter_grams import LETTERS_FILE
-from antiphon.training.letters_task import LettersTaskConfig, write_letters
 from antiphon.training.optimizers import build_optimizer
 from antiphon.training.recogniser import (
     RECOGNISER_FILE,
@@ -54,7 +52,6 @@ class RecogniserTaskConfig(TaskConfig):
         dropout: Of the recogniser.
         noise: Share of codes that another, drawn at random, takes the place of.
         use_muon: Whether the layers' matrices are learned with Muon in place of AdamW.
-        n_letter_texts: Texts that a letter model is learned from where the tokenizer has none yet.
     """
 
     run: str = "runs/recogniser"
@@ -65,7 +62,6 @@ class RecogniserTaskConfig(TaskConfig):
     dropout: float = 0.1
     noise: float = 0.04
     use_muon: bool = False
-    n_letter_texts: int = LettersTaskConfig.n_texts
 
 
 @dataclass(frozen=True)
@@ -176,11 +172,7 @@ class RecogniserTask(TrainingTask[RecogniserTaskConfig]):
 
     def export(self) -> None:
         """Write the reading half beside its tokenizer; the tokenizer itself stays as it is."""
-        out = Path(self.config.out)
-        save_recogniser(self.model, out)
-        if not (out / LETTERS_FILE).exists():
-            letters = LettersTaskConfig(out=self.config.out, n_texts=self.config.n_letter_texts)
-            write_letters(letters, self.model.alphabet)
+        save_recogniser(self.model, Path(self.config.out))
         logger.info("reading half written to %s", self.config.out)
 
 

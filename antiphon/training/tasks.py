@@ -121,7 +121,7 @@ TASKS = {
         "recogniser_task",
         "RecogniserTaskConfig",
         {"data": "data", "run": "runs/recogniser", "out": "model/tokenizer"},
-        ("codes", "letters"),
+        ("codes",),
     ),
 }
 

@@ -26,7 +26,7 @@ ANSWER_MS = 8000  # the bar is 1400; beyond this nobody would call it a conversa
 NETWORK_MS = 1000  # the bar is 60
 SILENCE_MS = 400  # the bar is 60: a reply that plays on would do so for seconds
 RECONNECT_S = 10.0  # the bar is 5; what is waited for is at most 4
-MISREAD = 3  # letters: the words are read with their sounds alone, and "fur" is near "four"
+MISREAD = 2  # letters: "for" and "fur" sound like "four", and no other number is so near
 STEP = 2e-3  # a click is a tenth of full scale or more
 
 

@@ -47,11 +47,6 @@ def all_scores(
     }
 
 
-@pytest.fixture(scope="module")
-def two_letters() -> LetterModel:
-    return unfold(learn_letters([[0, 1], [0, 1, 1], [1], []], 2, 3, 100))
-
-
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), alpha=st.sampled_from((0.0, 0.5, 1.5)), beta=st.floats(-1, 2))
 def test_a_wide_beam_is_the_exhaustive_search(seed: int, alpha: float, beta: float) -> None:

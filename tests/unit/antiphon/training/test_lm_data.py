@@ -11,6 +11,8 @@ from antiphon.dialogue.prompt import REPLY_MODE, render_prompt, speech_turn
 from antiphon.training import lm_data
 from tests.small_vocabulary import N_AUDIO, codes, learned
 
+STRANGE = codes(*range(26))  # any sound
+
 
 def test_interleave_keeps_thirteen_and_twenty_six():
     woven = lm_data.interleave(range(30), range(100, 160))
@@ -123,13 +125,14 @@ def test_a_dialogue_row_is_one_chain(builder):
 
 
 def test_a_recited_sum_teaches_its_result_alone(builder, tokenizer):
-    segment = builder.recited("Seven plus two is nine.")
+    segment = builder.recited("Seven plus two is nine.", STRANGE)
     assert tokenizer.decode(learned(segment)) == " nine."
-    assert tokenizer.decode(segment.ids[1:]) == "Seven plus two is nine."
+    text = [token for token in segment.ids[1:] if token < tokenizer.layout.audio_0]
+    assert tokenizer.decode(text) == "Seven plus two is nine."
 
 
 def test_a_recited_count_teaches_the_numbers_and_where_to_stop(builder, tokenizer):
-    segment = builder.recited("From one to three: one, two, three.")
+    segment = builder.recited("From one to three: one, two, three.", STRANGE)
     assert tokenizer.decode(learned(segment)) == " one, two, three."
 
 
@@ -146,7 +149,7 @@ def blocks(segment, layout):
 
 def test_what_is_recited_goes_on_beyond_any_sound(builder, tokenizer):
     segment = builder.recited(COUNT, codes(*range(40)))
-    assert learned(segment) == learned(builder.recited(COUNT))
+    assert tokenizer.decode(learned(segment)) == " one, two, three, four."
     n_text = len(tokenizer.encode(COUNT))
     assert n_text > 2 * 13  # this vocabulary spells numbers letter by letter
     found = blocks(segment, tokenizer.layout)
@@ -220,12 +223,12 @@ def test_what_is_said_again_is_learned_beyond_its_sound(builder, tokenizer):
     ],
 )
 def test_a_recited_fact_teaches_what_was_asked_for(builder, tokenizer, answer, result):
-    assert tokenizer.decode(learned(builder.recited(answer))) == result
+    assert tokenizer.decode(learned(builder.recited(answer, STRANGE))) == result
 
 
 def test_what_does_not_restate_its_question_is_not_recited(builder):
     with pytest.raises(ValueError, match="neither a sum nor a count nor a fact"):
-        builder.recited("Hello there.")
+        builder.recited("Hello there.", STRANGE)
 
 
 def test_mandarin_is_written_down_without_a_space(builder, tokenizer):
@@ -239,11 +242,11 @@ def test_a_word_to_repeat_is_the_same_tokens_wherever_it_stands(builder, tokeniz
     assert learned(segment) == [*first, *second, *full_stop]
     spoken = builder.spoken_question(codes(1), "Chair window.", codes(2))
     assert learned(spoken)[: len(second)] == second
-    spelled = tokenizer.decode(learned(builder.recited("Window is spelled W, I.")))
+    spelled = tokenizer.decode(learned(builder.recited("Window is spelled W, I.", STRANGE)))
     assert spelled == " spelled W, I."
 
 
 def test_a_mandarin_sum_is_recited_and_typed(builder, tokenizer):
-    segment = builder.recited("七加二等于九。")
+    segment = builder.recited("七加二等于九。", STRANGE)
     assert tokenizer.decode(learned(segment)) == "九。"
     assert lm_data.typed_forms("七加二等于几", random.Random(1)).startswith("七加二等于几")

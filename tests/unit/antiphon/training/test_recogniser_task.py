@@ -11,13 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from antiphon.errors import CheckpointError, ConfigError
 from antiphon.training.data import CodeStore
-from antiphon.training.letter_grams import LETTERS_FILE, save_letters
-from antiphon.training.letter_model import load_letters
-from antiphon.training.recogniser import ENGLISH, RECOGNISER_FILE, CodeRecogniser
+from antiphon.training.recogniser import RECOGNISER_FILE, CodeRecogniser
 from antiphon.training.recogniser_task import RecogniserTask, RecogniserTaskConfig, collate_codes
 from antiphon.training.tokenizer_config import TokenizerTaskConfig
 from antiphon.training.tokenizer_task import TokenizerTask
-from tests.small_letters import small_grams
 
 WORDS = ("one", "two", "hot", "cold")
 SAMPLES_PER_CODE = 1280
@@ -84,7 +81,6 @@ def config(data: Path, tokenizer: Path, tmp_path: Path) -> RecogniserTaskConfig:
         dropout=0.0,
         validate_every=60,
         use_bf16=False,
-        n_letter_texts=200,
     )
 
 
@@ -108,16 +104,6 @@ def test_it_reads_better_and_leaves_the_tokenizer_as_it_was(
         k: (v.shape, v.dtype) for k, v in after.items()
     }
     assert not list(Path(config.out).glob("*.part"))
-
-
-def test_a_letter_model_is_written_where_there_is_none(config: RecogniserTaskConfig) -> None:
-    task = RecogniserTask(config)
-    task.export()
-    assert load_letters(Path(config.out), len(ENGLISH)).n_symbols == len(ENGLISH) + 1
-    save_letters(small_grams(), Path(config.out))
-    before = (Path(config.out) / LETTERS_FILE).read_bytes()
-    task.export()
-    assert (Path(config.out) / LETTERS_FILE).read_bytes() == before
 
 
 def test_all_hearings_are_drawn_and_held_out_ones_are_not(config: RecogniserTaskConfig) -> None:
