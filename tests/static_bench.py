@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from antiphon.engine.base import SamplingParams
+from antiphon.engine.base import Interleave, SamplingParams
 from antiphon.engine.decoder import ExactDecoder, StaticDecoder
 from antiphon.engine.model_runner import ModelRunner, Row
 from antiphon.engine.sampling import Sampler
@@ -24,6 +24,7 @@ def random_sampling(rng: random.Random) -> SamplingParams:
         seed=rng.randrange(1000),
         max_new_tokens=40,
         allowed_token_ids=rng.choice([None, None, None, (3, 7, 50, 299)]),
+        interleave=rng.choice([None, None, Interleave(3, 5, audio_0=40, n_codes=20)]),
     )
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from antiphon.dialogue.events import AudioChunk, TextDelta
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnPipeline
+from antiphon.models.base import TokenLayout
 from tests.dialogue_fakes import (
+    LAYOUT,
     SAMPLES_PER_TOKEN,
     ByteTokenizer,
     FakeDecoder,
@@ -31,9 +33,12 @@ class Bench:
     decoder: FakeDecoder = field(default_factory=FakeDecoder)
     listener: FakeSpeechTokenizer = field(default_factory=FakeSpeechTokenizer)
     session: Session = field(default_factory=Session)
+    layout: TokenLayout = LAYOUT
 
     def __post_init__(self):
-        self.pipeline = TurnPipeline(self.engine, ByteTokenizer(), self.listener, self.decoder)
+        self.pipeline = TurnPipeline(
+            self.engine, ByteTokenizer(self.layout), self.listener, self.decoder
+        )
 
     async def ask(self, user_turn=QUESTION, options=None):
         return [event async for event in self.pipeline.respond(self.session, user_turn, options)]

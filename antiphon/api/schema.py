@@ -12,6 +12,20 @@ MAX_PROMPT_TOKENS = 1_000_000
 """Longest list of ids read at all; the context of the model is checked later."""
 
 
+class InterleaveBody(BaseModel):
+    """Blocks of text and of speech tokens in turns, as `antiphon.engine.base.Interleave`.
+
+    Example: `{"n_text": 13, "n_audio": 26, "audio_0": 152353, "n_codes": 16384}`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_text: int
+    n_audio: int
+    audio_0: int
+    n_codes: int
+
+
 class GenerateRequest(BaseModel):
     r"""A request to `POST /generate_stream`.
 
@@ -30,6 +44,8 @@ class GenerateRequest(BaseModel):
         session_id: Lets the server keep what it computed of a conversation between turns.
         stop_token_ids: Ids that end the reply; none given: those of the model.
         allowed_token_ids: The only ids to choose from; none given: all.
+        interleave: Blocks of text and sound that the reply has to keep to; none given: the model
+            keeps to its own.
         finish_line: Ask for a `FinishLine` at the end, which the original does not send.
     """
 
@@ -58,6 +74,7 @@ class GenerateRequest(BaseModel):
     session_id: str | None = Field(default=None, max_length=200)
     stop_token_ids: tuple[int, ...] | None = None
     allowed_token_ids: tuple[int, ...] | None = None
+    interleave: InterleaveBody | None = None
     finish_line: bool = False
 
     @model_validator(mode="after")

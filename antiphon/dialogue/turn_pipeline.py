@@ -24,7 +24,7 @@ from antiphon.dialogue.session import Session, Turn, UserTurn
 from antiphon.dialogue.sound import Sound
 from antiphon.dialogue.stage_clock import StageClock
 from antiphon.dialogue.text_stream import TextStream
-from antiphon.engine.base import Engine, SamplingParams, TokenChunk
+from antiphon.engine.base import Engine, Interleave, SamplingParams, TokenChunk
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.models.base import DialogueTokenizer, SpeechDecoder, SpeechEncoder, TokenLayout
 
@@ -225,6 +225,7 @@ class TurnPipeline:
             seed=options.seed,
             max_new_tokens=min(options.max_new_tokens, room),
             stop_token_ids=layout.stop,
+            interleave=blocks_of(layout),
         )
 
         def generate() -> AsyncIterator[TokenChunk]:
@@ -246,6 +247,13 @@ class TurnPipeline:
 def seen_by(layout: TokenLayout, options: TurnOptions) -> TokenLayout:
     """Let the options say how many turns the model reads."""
     return layout if options.max_turns is None else replace(layout, max_turns=options.max_turns)
+
+
+def blocks_of(layout: TokenLayout) -> Interleave | None:
+    """Say to which blocks of text and sound replies are to keep, if to any."""
+    if layout.interleave is None:
+        return None
+    return Interleave(*layout.interleave, audio_0=layout.audio_0, n_codes=layout.n_audio)
 
 
 def speech_tokens(turn: Turn, layout: TokenLayout) -> tuple[int, ...]:

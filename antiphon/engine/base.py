@@ -8,6 +8,35 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
+class Interleave:
+    """Blocks of text and of speech tokens that a reply is built of, in turns.
+
+    In the places of sound only speech tokens and the reply's end may come. In those of text any
+    token may: where the text has ended, sound goes on.
+
+    Attributes:
+        n_text: Tokens in a block of text, at least 1.
+        n_audio: Tokens in a block of sound, at least 1.
+        audio_0: Id of the first speech token.
+        n_codes: Number of speech tokens.
+    """
+
+    n_text: int
+    n_audio: int
+    audio_0: int
+    n_codes: int
+
+    @property
+    def codes(self) -> range:
+        """Ids of the speech tokens."""
+        return range(self.audio_0, self.audio_0 + self.n_codes)
+
+    def is_sound(self, place: int) -> bool:
+        """Tell whether the token with this number of a reply, from 0, lies in a block of sound."""
+        return place % (self.n_text + self.n_audio) >= self.n_text
+
+
+@dataclass(frozen=True)
 class SamplingParams:
     """How to choose tokens.
 
@@ -19,6 +48,7 @@ class SamplingParams:
         max_new_tokens: Most tokens to generate, at least 1.
         stop_token_ids: Ids that end the reply (the stop id itself is still delivered).
         allowed_token_ids: The only ids to choose from; None allows all.
+        interleave: Blocks that the reply has to keep to; None leaves that to the model.
     """
 
     temperature: float = 0.2
@@ -28,6 +58,7 @@ class SamplingParams:
     max_new_tokens: int = 2000
     stop_token_ids: tuple[int, ...] = ()
     allowed_token_ids: tuple[int, ...] | None = None
+    interleave: Interleave | None = None
 
 
 @dataclass(frozen=True)

@@ -165,12 +165,20 @@ class LocalEngine:
 
     def _check_allowed(self, sampling: SamplingParams) -> None:
         """Refuse to choose from ids that do not exist."""
-        highest = max(sampling.allowed_token_ids or (0,))
-        if highest >= self.vocab_size:
-            raise ConfigError(
-                f"allowed_token_ids holds {highest}, which is outside the vocabulary of "
-                f"{self.vocab_size}"
-            )
+        chosen_from: dict[str, Sequence[int]] = {
+            "allowed_token_ids": sampling.allowed_token_ids or ()
+        }
+        if sampling.interleave is not None:
+            codes = sampling.interleave.codes
+            chosen_from["interleave"] = (codes[0], codes[-1])
+            chosen_from["stop_token_ids"] = sampling.stop_token_ids
+        for name, ids in chosen_from.items():
+            lowest, highest = min(ids, default=0), max(ids, default=0)
+            if lowest < 0 or highest >= self.vocab_size:
+                wrong = lowest if lowest < 0 else highest
+                raise ConfigError(
+                    f"{name} holds {wrong}, which is outside the vocabulary of {self.vocab_size}"
+                )
 
     def _check_prompt(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """Make plain integers of the prompt and refuse what the model cannot take."""

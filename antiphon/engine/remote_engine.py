@@ -8,10 +8,11 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from functools import partial
 
 from antiphon.api.client import CONNECT_TIMEOUT_S, TOKEN_TIMEOUT_S, ModelClient
-from antiphon.api.schema import FinishLine, GenerateRequest, WarmUpRequest
+from antiphon.api.schema import FinishLine, GenerateRequest, InterleaveBody, WarmUpRequest
 from antiphon.engine.base import EngineStats, SamplingParams, TokenChunk
 from antiphon.engine.sampling import check_sampling
 from antiphon.engine.token_stream import Outbox
@@ -195,6 +196,7 @@ def build_request(
         raise PromptError(f"the prompt must be whole numbers: {error}") from error
     if not prompt:
         raise PromptError("the prompt is empty; it needs at least one token")
+    blocks = sampling.interleave
     return GenerateRequest(
         prompt_token_ids=prompt,
         temperature=sampling.temperature,
@@ -205,5 +207,6 @@ def build_request(
         session_id=session_id,
         stop_token_ids=sampling.stop_token_ids,
         allowed_token_ids=sampling.allowed_token_ids,
+        interleave=None if blocks is None else InterleaveBody(**asdict(blocks)),
         finish_line=True,
     )

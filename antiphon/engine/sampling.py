@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from antiphon.engine.base import SamplingParams
+from antiphon.engine.base import Interleave, SamplingParams
 from antiphon.errors import ConfigError
 
 GREEDY_BELOW = 1e-5
@@ -53,6 +53,32 @@ def check_sampling(sampling: SamplingParams) -> None:
     allowed = sampling.allowed_token_ids
     if allowed is not None and (not allowed or min(allowed) < 0):
         raise ConfigError("allowed_token_ids must be ids from 0 up, at least one, or be left out")
+    if sampling.interleave is not None:
+        check_interleave(sampling.interleave)
+        codes = sampling.interleave.codes
+        if allowed is not None and not any(token_id in codes for token_id in allowed):
+            raise ConfigError("allowed_token_ids holds no speech token, which interleave asks for")
+
+
+def check_interleave(interleave: Interleave) -> None:
+    """Refuse blocks without tokens.
+
+    Raises:
+        ConfigError: Naming the number.
+    """
+    for name, least in (("n_text", 1), ("n_audio", 1), ("audio_0", 0), ("n_codes", 1)):
+        value = getattr(interleave, name)
+        if value < least:
+            raise ConfigError(f"interleave.{name} {value} must be at least {least}")
+
+
+def sound_ids(sampling: SamplingParams) -> list[int]:
+    """List what may come in a block of sound: speech tokens and ends of a reply, if allowed."""
+    if sampling.interleave is None:
+        return []
+    sound = {*sampling.interleave.codes, *sampling.stop_token_ids}
+    allowed = sampling.allowed_token_ids
+    return sorted(sound if allowed is None else sound.intersection(allowed))
 
 
 Kind = Literal["greedy", "all", "likely"]
@@ -95,6 +121,8 @@ class Sampler:
         """
         allowed = sampling.allowed_token_ids
         self.allowed = None if allowed is None else torch.tensor(allowed, device=device)
+        sound = sound_ids(sampling)
+        self._sound = torch.tensor(sound, device=device) if sound else None
         self.kind = kind_of(sampling)
         self._sampling = sampling
         self._chances: list[float] = []
@@ -108,8 +136,15 @@ class Sampler:
         """Say how to choose the token with this number, from 0; always the same for a number."""
         sampling = self._sampling
         chance = 0.0 if self.kind == "greedy" else self._chance(place)
+        interleave = sampling.interleave
+        is_sound = interleave is not None and interleave.is_sound(place)
         return Pick(
-            self.kind, sampling.temperature, sampling.top_p, sampling.top_k, chance, self.allowed
+            self.kind,
+            sampling.temperature,
+            sampling.top_p,
+            sampling.top_k,
+            chance,
+            self._sound if is_sound else self.allowed,
         )
 
     def _chance(self, place: int) -> float:

@@ -123,6 +123,8 @@ class TokenLayout:
         context_length: Longest prompt plus reply, in tokens.
         max_turns: Most turns the model has learned to read, the one to answer included; None for
             as many as fit the context.
+        interleave: Text and speech tokens in a block, where replies are to keep to them; None
+            leaves it to the model, as the original does.
     """
 
     prefix: tuple[int, ...]
@@ -138,6 +140,7 @@ class TokenLayout:
     vocab_size: int
     context_length: int
     max_turns: int | None = None
+    interleave: tuple[int, int] | None = None
 
 
 class DialogueTokenizer(TextTokenizer, Protocol):

@@ -21,13 +21,14 @@ from antiphon.api.schema import (
     FinishLine,
     GenerateRequest,
     Health,
+    InterleaveBody,
     ModelCard,
     ModelList,
     TokenLine,
     WarmUpRequest,
     encode_line,
 )
-from antiphon.engine.base import Engine, SamplingParams, TokenChunk, WarmableEngine
+from antiphon.engine.base import Engine, Interleave, SamplingParams, TokenChunk, WarmableEngine
 from antiphon.errors import (
     AntiphonError,
     ConfigError,
@@ -123,11 +124,17 @@ async def generate_stream(body: GenerateRequest, services: ServicesArgument) -> 
         max_new_tokens=body.max_new_tokens,
         stop_token_ids=services.layout.stop if stops is None else stops,
         allowed_token_ids=body.allowed_token_ids,
+        interleave=blocks_of(body.interleave),
     )
     stream = services.engine.generate(prompt, sampling, session_id=body.session_id)
     return StreamingResponse(
         reply_lines(stream, with_finish_line=body.finish_line), media_type="application/x-ndjson"
     )
+
+
+def blocks_of(body: InterleaveBody | None) -> Interleave | None:
+    """Take blocks of text and sound off the wire."""
+    return None if body is None else Interleave(**body.model_dump())
 
 
 @router.post("/warm_up", status_code=204, responses=REFUSALS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import GlmForCausalLM
 
+from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK
 from antiphon.errors import CheckpointError
 from antiphon.training.domain.table import SMALL
 from antiphon.training.shards import save_shards
@@ -37,7 +38,10 @@ def chatglm_tensors(model: GlmForCausalLM) -> dict[str, Tensor]:
 
 
 def chatglm_config(model: GlmForCausalLM, max_turns: int | None = None) -> dict[str, object]:
-    """Describe the model in the official config.json's terms, `max_turns` beside them."""
+    """Describe the model in the official config.json's terms, and what it has learned beside them.
+
+    That is `max_turns`, and in what blocks of text and sound it replies.
+    """
     config = model.config
     return {
         "architectures": ["ChatGLMModel"],
@@ -66,6 +70,7 @@ def chatglm_config(model: GlmForCausalLM, max_turns: int | None = None) -> dict[
         "eos_token_id": config.eos_token_id,
         "pad_token_id": config.pad_token_id,
         "torch_dtype": "float16",
+        "interleave": [N_TEXT_BLOCK, N_AUDIO_BLOCK],
         **({"max_turns": max_turns} if max_turns else {}),
     }
 

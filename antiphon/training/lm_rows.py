@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from antiphon.dialogue.prompt import N_AUDIO_BLOCK, render_system
+from antiphon.dialogue.prompt import N_AUDIO_BLOCK, N_TEXT_BLOCK, render_system
 from antiphon.dialogue.session import TurnKind
 from antiphon.training.corpus_plan import answer_key
 from antiphon.training.data import Record, versions_of
@@ -38,8 +38,11 @@ SPOKEN_LISTS = 0.35  # counts are the longest answers, and the hardest to follow
 CONVERSATIONS = 0.3  # share of such rows where conversations are taught; one in ten is too few
 OF_THE_DOMAIN = 0.5  # of answers put into sound, by skill; most others are any words to say
 # Repeating and spelling have the most words to hear, small talk the most wordings; a pace is heard
-# in whole replies only; what a Mandarin opposite asks for may hang on one tone.
-PRACTISED_AGAIN = {"repeat": 2, "spell": 2, "greeting": 1, "recite": 1, "pace": 1, "opposites": 1}
+# in whole replies only; what a Mandarin opposite asks for may hang on one tone; counts are long.
+PRACTISED_AGAIN = {"repeat": 2, "spell": 2} | dict.fromkeys(
+    ("count", "greeting", "recite", "pace", "opposites"), 1
+)
+LONG_SILENT = 0.5  # of the usual share: where an answer goes on is learned beyond its own sound
 WRITTEN_DOWN = ("en", "zh")
 FIRST_DRAWS = 20
 
@@ -177,11 +180,14 @@ class RowSource:
     def answered(self, record: Record) -> Segment:
         """A spoken question with its answer, in text alone or in text and sound.
 
-        A wish for another pace is always answered in sound, where there is some.
+        A wish for another pace is always answered in sound, where there is some, and an answer of
+        more than one block more often than others.
         """
         codes = self.codes(record)
         answer_codes = self.answers.get(answer_key(record.answer, record.pace))
         silent = self.mixture.silent / max(1e-6, 1 - self.mixture.transcription)
+        if len(self.builder.written(record.answer)) > N_TEXT_BLOCK:
+            silent *= LONG_SILENT
         is_paced = record.pace != 1.0
         if answer_codes is None or (not is_paced and self.rng.random() < silent):
             filler = self.rng.choice(self.fillers)

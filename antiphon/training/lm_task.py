@@ -41,7 +41,7 @@ from antiphon.training.lm_data import (
 )
 from antiphon.training.lm_export import export_language_model
 from antiphon.training.lm_listening import ListeningHead, lower_states
-from antiphon.training.lm_loss import token_losses
+from antiphon.training.lm_loss import token_losses, token_weights
 from antiphon.training.lm_rows import Mixture, mixture_at
 from antiphon.training.lm_validation import HeldOut
 from antiphon.training.lm_vocabulary import copy_vocabulary, prepare_vocabulary
@@ -78,6 +78,7 @@ class LmTaskConfig(TaskConfig):
         weight_decay: Of the optimizer.
         use_muon: Whether Muon moves the layers' matrices, AdamW the rest.
         audio_weight: Weight of a speech token in the loss (a text token counts 1).
+        resumed_weight: Weight of the first text token after a block of sound.
         listening_until: Share of the run that is mostly listening; whole replies come after it.
         listening_weight: Weight of spelling what is heard (lm_listening.py); 0 leaves it out.
         listening_layer: Layers below that spelling.
@@ -103,6 +104,7 @@ class LmTaskConfig(TaskConfig):
     weight_decay: float = 0.05
     use_muon: bool = False
     audio_weight: float = 0.35
+    resumed_weight: float = 1.0
     listening_until: float = 0.5
     listening_weight: float = 0.0
     listening_layer: int = 4
@@ -330,7 +332,9 @@ class LmTask(TrainingTask[LmTaskConfig]):
         targets = targets[learned]
         losses = token_losses(logits.float(), targets, self.tokenizer.layout.audio_0, self.n_codes)
         is_audio, is_end = targets >= self.tokenizer.layout.audio_0, targets == ANY_SOUND
-        weights = torch.where(is_audio, config.audio_weight, 1.0)
+        weights = token_weights(
+            ids[learned], targets, self.tokenizer.layout, config.audio_weight, config.resumed_weight
+        )
         answered = (losses * weights).sum() / weights.sum()
         return {
             "total": answered + config.listening_weight * spelled.nan_to_num(),

@@ -226,6 +226,7 @@ def make_layout(special_ids: Mapping[str, int], config: JsonObject, where: str) 
         vocab_size=vocab_size,
         context_length=read_size(config, context, spec.DEFAULT_CONTEXT_LENGTH, where),
         max_turns=read_size(config, ("max_turns",), 1, where) if "max_turns" in config else None,
+        interleave=read_interleave(config, where),
     )
 
 
@@ -253,6 +254,20 @@ def read_size(config: JsonObject, names: Sequence[str], default: int, where: str
                 raise CheckpointError(f"{where}/config.json: {name} must be above 0, got {value!r}")
             return value
     return default
+
+
+def read_interleave(config: JsonObject, where: str) -> tuple[int, int] | None:
+    """Read the numbers of text and speech tokens in a block, if the config states them."""
+    found = config.get("interleave")
+    if found is None:
+        return None
+    match found:
+        case [int(n_text), int(n_audio)] if min(n_text, n_audio) > 0:
+            return n_text, n_audio
+    raise CheckpointError(
+        f"{where}/config.json: interleave must be two whole numbers above 0, the text and "
+        f"speech tokens of a block, got {found!r}"
+    )
 
 
 def bytes_to_characters() -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,16 +11,28 @@ from antiphon.dialogue.events import AudioChunk, TurnDone, TurnFailed, UserToken
 from antiphon.dialogue.prompt import render_prompt, text_turn
 from antiphon.dialogue.session import Session, UserTurn
 from antiphon.dialogue.turn_pipeline import TurnOptions
+from antiphon.engine.base import Interleave
 from antiphon.errors import CheckpointError, ConfigError
 from tests.dialogue_fakes import (
     LAYOUT,
     ByteTokenizer,
     FakeDecoder,
+    FakeEngine,
     FakeSpeechTokenizer,
     audio_ids,
     tone,
 )
-from tests.turn_bench import QUESTION, REPLY, SPOKEN, TEXT, expected_sound, run, sound_of, text_of
+from tests.turn_bench import (
+    QUESTION,
+    REPLY,
+    SPOKEN,
+    TEXT,
+    Bench,
+    expected_sound,
+    run,
+    sound_of,
+    text_of,
+)
 
 
 def test_a_typed_question_is_answered_in_text_and_sound(make_bench):
@@ -124,7 +137,16 @@ def test_options_reach_engine_and_decoder(make_bench):
     sampling = bench.engine.samplings[0]
     assert (sampling.temperature, sampling.top_p, sampling.seed) == (0.7, 0.9, 5)
     assert (sampling.max_new_tokens, sampling.stop_token_ids) == (100, LAYOUT.stop)
+    assert sampling.interleave is None
     assert bench.decoder.voices == ["amber"]
+
+
+def test_the_reply_keeps_to_the_blocks_that_the_model_states():
+    bench = Bench(FakeEngine([*REPLY, LAYOUT.user]), layout=replace(LAYOUT, interleave=(13, 26)))
+    run(bench.ask())
+    expected = Interleave(13, 26, LAYOUT.audio_0, LAYOUT.n_audio)
+    assert bench.engine.samplings[0].interleave == expected
+    bench.pipeline.close()
 
 
 def test_a_huge_limit_is_cut_to_the_context(make_bench):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from antiphon.engine.base import EngineStats, SamplingParams
+from antiphon.engine.base import EngineStats, Interleave, SamplingParams
 from antiphon.engine.local_engine import LocalEngine
 from antiphon.errors import ConfigError, PromptError
 from tests.engine_bench import (
@@ -155,6 +155,12 @@ def test_impossible_sampling_is_refused_and_a_huge_length_fills_the_context() ->
             engine.generate([1], replace(GREEDY, max_new_tokens=0))
         with pytest.raises(ConfigError, match="holds 300, which is outside"):
             engine.generate([1], replace(GREEDY, allowed_token_ids=(1, VOCAB_SIZE)))
+        blocks = Interleave(13, 26, audio_0=40, n_codes=10**15)
+        with pytest.raises(ConfigError, match="interleave holds 1000000000000039, which is outsi"):
+            engine.generate([1], replace(GREEDY, interleave=blocks))
+        blocks = replace(blocks, n_codes=2)
+        with pytest.raises(ConfigError, match="stop_token_ids holds -1, which is outside"):
+            engine.generate([1], replace(GREEDY, interleave=blocks, stop_token_ids=(5, -1)))
         ids, reason = await collect(engine.generate([1, 2, 3], ENDLESS))
         assert (len(ids), reason) == (CONTEXT_LENGTH - 3, "length")
         last = await collect(engine.generate([1] * (CONTEXT_LENGTH - 1), ENDLESS))

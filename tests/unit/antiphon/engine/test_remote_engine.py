@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from antiphon.engine.base import SamplingParams
+from antiphon.engine.base import Interleave, SamplingParams
 from antiphon.engine.remote_engine import RemoteEngine
 from antiphon.errors import (
     AntiphonError,
@@ -54,6 +54,7 @@ def test_it_gives_what_the_local_engine_gives() -> None:
         SamplingParams(temperature=1.2, top_p=0.9, seed=4, max_new_tokens=30),
         SamplingParams(temperature=1.2, top_p=1.0, top_k=5, seed=4, max_new_tokens=30),
         replace(ENDLESS, stop_token_ids=tuple(range(0, 300, 20))),
+        replace(GREEDY, max_new_tokens=80, interleave=Interleave(13, 26, audio_0=40, n_codes=9)),
     ]
     with serve_tiny_model() as (url, local):
 

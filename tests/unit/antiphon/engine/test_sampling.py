@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers.generation.logits_process import TopPLogitsWarper
 
 from antiphon.engine import sampling as sampling_module
-from antiphon.engine.base import SamplingParams
+from antiphon.engine.base import Interleave, SamplingParams
 from antiphon.engine.sampling import (
     FEW_CANDIDATES,
     N_CANDIDATES,
@@ -80,6 +80,28 @@ def test_only_allowed_ids_are_chosen(temperature: float) -> None:
     drawn = {choose(torch.tensor([9.0, 8.0, 1.0, 7.0, 1.5]), sampler) for _ in range(100)}
     assert drawn == ({4} if temperature == 0 else {2, 4})
     assert choose(torch.tensor([1.0, 1.0, -math.inf, 1.0, math.nan]), sampler) is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("allowed", [None, (0, 5, 6, 7)])
+def test_blocks_of_sound_hold_speech_tokens_and_the_end_alone(
+    temperature: float, allowed: tuple[int, ...] | None
+) -> None:
+    """Where text may come, speech tokens may too: they go on where the text has ended."""
+    blocks = Interleave(n_text=2, n_audio=3, audio_0=4, n_codes=3)
+    sampling = SamplingParams(
+        temperature, 1.0, seed=3, stop_token_ids=(3,), allowed_token_ids=allowed, interleave=blocks
+    )
+    sampler, logits = Sampler(sampling, CPU), torch.tensor([5.0, 1.0, 0.0, 3.5, 0.5, 4.0, 3.0, 2.0])
+    may_come = set(range(8)) if allowed is None else set(allowed)
+    drawn: dict[bool, set[int | None]] = {True: set(), False: set()}
+    for place in range(400):
+        drawn[place % 5 >= 2].add(choose(logits, sampler))
+    if temperature == 0:
+        assert drawn == {True: {5}, False: {0}}
+    else:
+        assert drawn[True] == may_come & {3, 4, 5, 6}
+        assert {0, 5, 6} <= drawn[False] <= may_come
 
 
 def test_a_seed_repeats_and_another_differs() -> None:
@@ -187,6 +209,14 @@ def test_how_many_are_sorted_first_does_not_change_the_choice(
         ({"seed": 2**63}, "seed 9223372036854775808"),
         ({"allowed_token_ids": ()}, "allowed_token_ids"),
         ({"allowed_token_ids": (1, -1)}, "allowed_token_ids"),
+        ({"interleave": Interleave(0, 26, 5, 9)}, "interleave.n_text 0 must be at least 1"),
+        ({"interleave": Interleave(13, -1, 5, 9)}, "interleave.n_audio"),
+        ({"interleave": Interleave(13, 26, -5, 9)}, "interleave.audio_0"),
+        ({"interleave": Interleave(13, 26, 5, 0)}, "interleave.n_codes"),
+        (
+            {"interleave": Interleave(13, 26, 5, 9), "allowed_token_ids": (3, 14)},
+            "no speech token",
+        ),
     ],
 )
 def test_wrong_values_are_named(options: dict[str, object], words: str) -> None:

@@ -3,7 +3,8 @@
 import torch
 
 from antiphon.training.lm_data import ANY_SOUND
-from antiphon.training.lm_loss import token_losses
+from antiphon.training.lm_loss import token_losses, token_weights
+from tests.dialogue_fakes import LAYOUT
 
 AUDIO_0, N_CODES = 4, 3
 
@@ -32,3 +33,12 @@ def test_any_sound_moves_no_speech_token_against_another() -> None:
     torch.testing.assert_close(shares, own)
     assert (logits.grad[:, :AUDIO_0] > 0).all()  # text goes down
     assert (logits.grad[:, sounds] < 0).all()  # sound goes up
+
+
+def test_text_that_goes_on_after_sound_has_a_weight_of_its_own() -> None:
+    """The end of the reply, which comes after sound too, has not."""
+    sound, text = LAYOUT.audio_0 + 3, 65
+    before = torch.tensor([text, sound, sound, sound, text, sound])
+    targets = torch.tensor([text, text, sound, LAYOUT.user, ANY_SOUND, ANY_SOUND])
+    weights = token_weights(before, targets, LAYOUT, audio=0.25, resumed=4.0)
+    assert weights.tolist() == [1.0, 4.0, 0.25, 1.0, 1.0, 1.0]

@@ -146,7 +146,8 @@ def test_export_of_the_training_recipe_loads_again(tmp_path, checkpoint):
     config = model.config
     config.rope_parameters["rope_theta"] = 10_000.0
     export_language_model(model, tmp_path / "out", max_turns=2)
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["max_turns"] == 2
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (written["max_turns"], written["interleave"]) == (2, [13, 26])
     again = load(tmp_path / "out")
     for (name, ours), theirs in zip(model.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(ours.half().float(), theirs), name

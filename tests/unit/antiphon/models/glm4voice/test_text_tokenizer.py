@@ -176,12 +176,23 @@ def test_sizes_come_from_the_model_config(tmp_path, pieces):
     layout = GlmTextTokenizer.from_pretrained(tmp_path).layout
     assert (layout.vocab_size, layout.context_length, layout.n_audio) == (1024, 777, 32)
     assert layout.max_turns is None
+    assert layout.interleave is None
     (tmp_path / "config.json").write_text(json.dumps(config | {"max_turns": 3}))
     assert GlmTextTokenizer.from_pretrained(tmp_path).layout.max_turns == 3
     (tmp_path / "config.json").write_text(json.dumps(config | {"max_turns": 0}))
     with pytest.raises(CheckpointError, match="max_turns must be above 0"):
         GlmTextTokenizer.from_pretrained(tmp_path)
     assert layout.audio_0 == len(pieces) + len(spec.SPECIAL_TOKENS)
+
+
+def test_blocks_to_keep_to_come_from_the_model_config(tmp_path, pieces):
+    ids = spec.compact_special_ids(len(pieces), 32)
+    write_folder(tmp_path, pieces, ids, {"interleave": [13, 26]})
+    assert GlmTextTokenizer.from_pretrained(tmp_path).layout.interleave == (13, 26)
+    for wrong in ([13], [13, 0], [13, 26.0], "13:26", {"text": 13}):
+        (tmp_path / "config.json").write_text(json.dumps({"interleave": wrong}))
+        with pytest.raises(CheckpointError, match="two whole numbers above 0"):
+            GlmTextTokenizer.from_pretrained(tmp_path)
 
 
 def test_vocabulary_larger_than_the_embedding_is_refused(tmp_path, pieces):
