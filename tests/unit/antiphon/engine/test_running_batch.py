@@ -1,6 +1,7 @@
 """Replies in one batch: each as if it were alone, whatever the others are and do."""
 
 import asyncio
+import operator
 import random
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.engine import local_engine, model_runner, running_batch, token_stream
-from antiphon.engine.base import SamplingParams
+from antiphon.engine.base import Interleave, SamplingParams
 from antiphon.engine.local_engine import LocalEngine
 from antiphon.engine.model_runner import Row
 from antiphon.errors import EngineError
@@ -238,6 +239,25 @@ def test_only_allowed_ids_are_chosen() -> None:
         )
         assert set(bound[0]) == set(allowed)
         assert free[0] == greedy_by_hand([1], 20)
+
+    run_with_engine(test)
+
+
+def test_blocks_of_text_and_sound_are_kept() -> None:
+    blocks = Interleave(n_text=3, n_audio=4, audio_0=100, n_codes=50)
+    sampling = replace(GREEDY, temperature=1.5, top_p=1.0, seed=1, max_new_tokens=60)
+
+    async def test(engine: LocalEngine) -> None:
+        free, kept = await asyncio.gather(
+            collect(engine.generate([1], sampling)),
+            collect(engine.generate([1], replace(sampling, interleave=blocks))),
+        )
+        sounds = [[token_id in blocks.codes for token_id in reply[0]] for reply in (free, kept)]
+        in_sound = [place % 7 >= 3 for place in range(60)]
+        keeps = [all(map(operator.ge, each, in_sound)) for each in sounds]
+        assert keeps == [False, True]
+        assert [len(each) for each in sounds] == [60, 60]
+        assert not all(sounds[1])  # text comes too
 
     run_with_engine(test)
 
