@@ -37,6 +37,8 @@ class DataTaskConfig:
         n_recitals: Other texts spoken in the output voice: practice in speaking alone.
         n_paced: Draws of an answer, of all skills alike, to be said slower and faster: what a model
             knows at the usual pace alone it says at it whatever is wished.
+        n_false_counts: Recitals besides that look like counts and are none: from real ones alone a
+            model learns to say the count that it knows, not the one that is written.
         n_other_voices: Answers and recitals that are also spoken in each of the other output
             voices; the small domain has one.
         n_validation: Questions with reserved combinations, in training voices; never trained on.
@@ -54,6 +56,7 @@ class DataTaskConfig:
     n_answers: int = 12_000
     n_recitals: int = 9_500
     n_paced: int = 0
+    n_false_counts: int = 0
     n_other_voices: int = 3_000
     n_validation: int = 400
     n_reserved: int = 0
@@ -180,6 +183,7 @@ def plan_full(config: DataTaskConfig, domain: Domain) -> list[Utterance]:
     kept = list(answers.values())[: config.n_answers]
     kept += [spoken_answer("", recital_at_a_pace(rng, domain)) for _ in range(config.n_recitals)]
     kept += paced_answers(rng, domain, config.n_paced)
+    kept += [spoken_answer("", domain.false_count(rng)) for _ in range(config.n_false_counts)]
     numbered = [replace(answer, id=f"a{index}") for index, answer in enumerate(kept)]
     plan += numbered
     others = rng.sample(numbered, min(len(numbered), config.n_other_voices))

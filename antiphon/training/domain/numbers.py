@@ -2,6 +2,7 @@
 
 import random
 import string
+from collections.abc import Sequence
 from functools import partial
 
 from antiphon.training.domain.mandarin_lexicon import DIGITS
@@ -18,6 +19,8 @@ from antiphon.training.grammar import (
 )
 
 MAX_TIMES = 12
+FALSE_COUNTS = (3, 9)  # numbers in one, and up to a stretch more
+LONGEST_STRETCH = 4
 SIGNS = {"en": ("plus", "minus", "times"), "zh": ("加", "减", "乘")}
 ASKED = {
     "en": (
@@ -120,17 +123,43 @@ def count(language: str, rng: random.Random, max_start: int = MAX_COUNT_START) -
     low = rng.randint(0, max_start)
     high = low + rng.randint(2, MAX_COUNT_STEPS)
     is_down = rng.random() < 0.3
-    numbers = [say_number(number, language) for number in range(low, high + 1)]
+    numbers = list(range(low, high + 1))
     if is_down:
         numbers.reverse()
     first, last = numbers[0], numbers[-1]
     wording = rng.choice((COUNTED_DOWN if is_down else COUNTED)[language])
+    asked = wording.format(say_number(first, language), say_number(last, language))
+    answer = counted(language, first, last, numbers)
+    return Exchange("count", asked, answer, is_reserved_count(low, high), language)
+
+
+def false_count(language: str, rng: random.Random) -> Exchange:
+    """Draw what begins as a count does and goes on otherwise: practice in saying what is written.
+
+    Stretches of a count, up or down, follow each other at random, so that no number tells the next
+    one or the last; the two ends are free for training. As answers are not asked for: a recital.
+    """
+    highest = MAX_COUNT_START + MAX_COUNT_STEPS
+    while True:
+        first, last = rng.randint(0, highest), rng.randint(0, highest)
+        if first != last and not is_reserved_count(min(first, last), max(first, last)):
+            break
+    numbers = [first] if rng.random() < 0.5 else []
+    n_wanted = rng.randint(*FALSE_COUNTS)
+    while len(numbers) < n_wanted:
+        start, step = rng.randint(0, highest), rng.choice((-1, 1))
+        stretch = range(start, start + step * rng.randint(1, LONGEST_STRETCH), step)
+        numbers += [number for number in stretch if 0 <= number <= highest]
+    return Exchange("recital", "", counted(language, first, last, numbers), language=language)
+
+
+def counted(language: str, first: int, last: int, numbers: Sequence[int]) -> str:
+    """Write the answer to a wish to count: its two ends, and numbers."""
+    ends = say_number(first, language), say_number(last, language)
+    said = [say_number(number, language) for number in numbers]
     if language == "en":
-        answer = sentence(f"from {first} to {last}: {', '.join(numbers)}")
-    else:
-        answer = f"从{first}到{last}：{'，'.join(numbers)}。"
-    kept = is_reserved_count(low, high)
-    return Exchange("count", wording.format(first, last), answer, kept, language)
+        return sentence(f"from {ends[0]} to {ends[1]}: {', '.join(said)}")
+    return f"从{ends[0]}到{ends[1]}：{'，'.join(said)}。"
 
 
 def neighbours(language: str, rng: random.Random) -> Exchange:

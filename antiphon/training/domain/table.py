@@ -68,6 +68,10 @@ class Domain(ABC):
         """Draw a count free for training, from a wider range than is ever asked aloud."""
 
     @abstractmethod
+    def false_count(self, rng: random.Random) -> Exchange:
+        """Draw a text to say that looks like a count and is none."""
+
+    @abstractmethod
     def texts(self) -> list[str]:
         """List questions and answers from which the text vocabulary is learned."""
 
@@ -105,6 +109,10 @@ class SmallDomain(Domain):
     def long_count(self, rng: random.Random) -> Exchange:
         """Draw a count from a wider range."""
         return grammar.free_count(rng, grammar.MAX_RECITED_START)
+
+    def false_count(self, rng: random.Random) -> Exchange:
+        """Draw a text like a count, with words among its numbers."""
+        return Exchange("recital", "", grammar.false_count(rng))
 
     def texts(self) -> list[str]:
         """List texts for the vocabulary."""
@@ -184,6 +192,10 @@ class FullDomain(Domain):
             exchange = numbers.count(language, rng, grammar.MAX_RECITED_START)
             if not exchange.is_reserved:
                 return exchange
+
+    def false_count(self, rng: random.Random) -> Exchange:
+        """Draw a text like a count, of numbers alone, in either language."""
+        return numbers.false_count("zh" if rng.random() < MANDARIN_RECITALS else "en", rng)
 
     def row(self, rng: random.Random, language: str) -> Exchange:
         """Draw a row of words to say, longer than what is repeated."""

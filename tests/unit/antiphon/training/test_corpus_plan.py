@@ -83,6 +83,16 @@ def test_answers_of_all_skills_are_said_slower_and_faster(plan):
     assert usual - {(u.text, u.pace, u.id) for u in with_paced} == set()
 
 
+def test_false_counts_are_said_besides(plan):
+    config = DataTaskConfig(**SIZES, n_recitals=10, n_other_voices=20, domain="full")
+    more = plan_corpus(replace(config, n_other_voices=0, n_false_counts=30))
+    fewer = plan_corpus(replace(config, n_other_voices=0))
+    added = {u.id: u for u in more}.keys() - {u.id for u in fewer}
+    assert len(added) == 30
+    assert all(":" in u.text or "：" in u.text for u in more if u.id in added)
+    assert {u.text for u in fewer} <= {u.text for u in more}
+
+
 def test_a_prefix_adds_a_draw_to_a_corpus(plan):
     config = DataTaskConfig(**SIZES, n_recitals=10, n_other_voices=20, domain="full")
     added = plan_corpus(replace(config, prefix="b"))

@@ -53,6 +53,27 @@ def test_draws_keep_to_their_side_and_language(key, reserved):
         assert len(exchange.before) == (exchange.skill in {"followup", "pace"})
 
 
+def test_false_counts_have_free_ends_and_are_seldom_counts():
+    """Both languages; no two ends that are kept for testing, whatever stands between them."""
+    rng, n_real, languages = random.Random(2), 0, set()
+    for _ in range(500):
+        exchange = FULL.false_count(rng)
+        languages.add(exchange.language)
+        parts = re.fullmatch(
+            r"(?:from |从)(.+?)(?: to |到)(.+?)[:：] ?(.+)[.。]", exchange.answer.lower()
+        )
+        values = ENGLISH if exchange.language == "en" else CHINESE
+        first, last = values[parts[1]], values[parts[2]]
+        numbers = [values[word] for word in re.split(r", |，", parts[3])]
+        assert not grammar.is_reserved_count(min(first, last), max(first, last))
+        assert (exchange.skill, exchange.question) == ("recital", "")
+        assert 3 <= len(numbers) < 13
+        step = 1 if last > first else -1
+        n_real += numbers == list(range(first, last + step, step))
+    assert languages == {"en", "zh"}
+    assert n_real < 10
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_answers_that_begin_with_a_word_of_the_question_are_written_as_within(key):
     for exchange in draws(key):
