@@ -18,7 +18,7 @@ from flow_inference.block_schedule import BlockSchedule, StreamOptions
 from flow_inference.crossfade import FrameClock
 from flow_inference.mel_stream import FlowWindow, MelStream
 from flow_inference.speakers import DEFAULT_VOICE, read_speakers
-from flow_inference.stream import DecoderStream, check_tokens
+from flow_inference.stream import DecoderStream, Voice, check_tokens
 from flow_inference.vocoder_stream import VocoderStream
 
 logger = logging.getLogger(__name__)
@@ -168,7 +168,8 @@ class AudioDecoder:
         speaker = self._embedding(voice)
         mel = self._open_mel(speaker, seed, options or StreamOptions())
         vocoder = VocoderStream(self.hift, seed + 1)
-        return DecoderStream(mel, vocoder, speaker, self.codebook_size)
+        spoken = Voice(speaker, self.solving.contrast)
+        return DecoderStream(mel, vocoder, spoken, self.codebook_size)
 
     def _open_mel(self, speaker: Tensor, seed: int, options: StreamOptions) -> MelStream:
         """Open the mel of one reply in the voice of a speaker vector (1, D)."""

@@ -115,7 +115,7 @@ class DecoderBatch:
         windows = [run.window for run in group if run.window is not None]
         if not windows:
             return [None] * len(group)
-        speakers = torch.cat([run.speaker for run in group])
+        speakers = torch.cat([run.voice.speaker for run in group])
         flow, solving = self._decoder.flow, self._decoder.solving
         try:
             for mels in solve_windows(flow, windows, speakers, solving, self._frame_step):

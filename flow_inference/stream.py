@@ -1,6 +1,7 @@
 """All state of one reply that becomes sound while its tokens still come."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from antiphon.errors import EngineError, PromptError
 from flow_inference.mel_stream import MelStream
+from flow_inference.postfilter import raise_contrast
 from flow_inference.vocoder_stream import VocoderStream
 
 
@@ -46,22 +48,33 @@ def _as_tensor(tokens: Sequence[int]) -> Tensor:
         raise PromptError(f"speech tokens are not whole numbers: {error}") from error
 
 
+@dataclass(frozen=True)
+class Voice:
+    """How a reply is to sound.
+
+    Attributes:
+        speaker: Whose voice it is, (1, spk_embed_dim).
+        contrast: How much the peaks of its mel are raised (postfilter.py).
+    """
+
+    speaker: Tensor
+    contrast: float = 0.0
+
+
 class BlockRun:
     """One push or flush under way, a block at a time.
 
     Attributes:
         window: What has to be decoded next; None where only held back sound is left to be spoken.
-        speaker: Whose voice it is, (1, spk_embed_dim).
+        voice: Whose voice it is, and how it is to sound.
         vocoder: What speaks it.
         is_last: Whether the reply ends with it.
         is_done: Whether all its sound was given out.
     """
 
-    def __init__(
-        self, mel: MelStream, vocoder: VocoderStream, speaker: Tensor, is_last: bool
-    ) -> None:
+    def __init__(self, mel: MelStream, vocoder: VocoderStream, voice: Voice, is_last: bool) -> None:
         self._mel, self.vocoder, self.is_last = mel, vocoder, is_last
-        self.speaker = speaker
+        self.voice = voice
         self.window = mel.last_window() if is_last else mel.next_window()
         self.is_done = self.window is None and not is_last
 
@@ -82,7 +95,8 @@ class BlockRun:
         Returns:
             Frames for `vocoder`, (80, n).
         """
-        frames = self._mel.release() if mel is None else self._mel.accept(mel)
+        final = self._mel.release() if mel is None else self._mel.accept(mel)
+        frames = raise_contrast(final, self.voice.contrast)
         self.window = None if self.is_last else self._mel.next_window()
         self.is_done = self.window is None
         return frames
@@ -104,11 +118,11 @@ class DecoderStream:
     """
 
     def __init__(
-        self, mel: MelStream, vocoder: VocoderStream, speaker: Tensor, codebook_size: int
+        self, mel: MelStream, vocoder: VocoderStream, voice: Voice, codebook_size: int
     ) -> None:
         self._mel: MelStream | None = mel
         self._vocoder: VocoderStream | None = vocoder
-        self._speaker, self._codebook_size = speaker, codebook_size
+        self._voice, self._codebook_size = voice, codebook_size
 
     def push(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """Take more speech tokens; return the samples that became final, (n,) float32, maybe none.
@@ -131,13 +145,13 @@ class DecoderStream:
         """Take tokens as `push` does, but leave the decoding to the caller."""
         mel, vocoder = self._parts()
         mel.take(check_tokens(tokens, self._codebook_size))
-        return BlockRun(mel, vocoder, self._speaker, is_last=False)
+        return BlockRun(mel, vocoder, self._voice, is_last=False)
 
     def begin_flush(self) -> BlockRun:
         """Close the stream as `flush` does, but leave the decoding to the caller."""
         mel, vocoder = self._parts()
         self.close()
-        return BlockRun(mel, vocoder, self._speaker, is_last=True)
+        return BlockRun(mel, vocoder, self._voice, is_last=True)
 
     def close(self) -> None:
         """Free the state; what was held back is lost. A second call does nothing."""

@@ -72,6 +72,7 @@ inference:
     guided_steps: {guided_steps}
     start_at: {start_at}
     temperature: {temperature}
+    contrast: {contrast}
 """
 _HIFT = """
 hift: !new:cosyvoice.hifigan.generator.HiFTGenerator

@@ -61,8 +61,8 @@ class FlowTaskConfig(TaskConfig):
         width, encoder_heads, linear_units, encoder_layers: Of the encoder.
         channels, head_dim, estimator_heads, n_blocks, n_mid_blocks: Of the U-Net.
         guidance: Strength of guidance written into config.yaml.
-        run_timesteps, run_guided_steps, run_start_at, run_temperature: How to solve the flow,
-            written into config.yaml (cosyvoice/flow/solving.py).
+        run_timesteps, run_guided_steps, run_start_at, run_temperature, run_contrast: How to solve
+            the flow, written into config.yaml (cosyvoice/flow/solving.py).
         vocoder_recipe: Recipe whose sizes are written into config.yaml.
     """
 
@@ -97,6 +97,7 @@ class FlowTaskConfig(TaskConfig):
     run_guided_steps: int = 4
     run_start_at: float = 0.2
     run_temperature: float = 0.6
+    run_contrast: float = 0.0
     vocoder_recipe: str = "vocoder-cpu"
 
 
@@ -114,6 +115,7 @@ def render_config(config: FlowTaskConfig) -> str:
         config.run_guided_steps,
         start_at=config.run_start_at,
         temperature=config.run_temperature,
+        contrast=config.run_contrast,
     )
     parts = (
         render_flow(flow_sizes(config)),

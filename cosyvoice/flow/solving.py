@@ -1,4 +1,4 @@
-"""How the flow is solved: steps, solver, and how long it is guided. Knows no network."""
+"""How the flow is solved and what is done with the result. Knows no network."""
 
 from dataclasses import dataclass
 
@@ -26,6 +26,8 @@ class Solving:
             the encoder's own mel, the rest is noise. For decoders whose encoder gives a mel, as
             those trained here; the published one's does not.
         temperature: Factor on the noise.
+        contrast: How much the peaks of what comes out are raised before it is made sound
+            (flow_inference/postfilter.py).
 
     Raises:
         ConfigError: If a number is out of range or the solver is another one.
@@ -37,6 +39,7 @@ class Solving:
     dtype: str = "float32"
     start_at: float = 0.0
     temperature: float = 1.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         if not _is_count(self.n_timesteps) or not 1 <= self.n_timesteps <= MAX_STEPS:
@@ -64,6 +67,8 @@ class Solving:
             raise ConfigError(
                 f"temperature {self.temperature!r}; expected a number from 0 to {MAX_TEMPERATURE}"
             )
+        if not _is_number(self.contrast) or not 0 <= self.contrast <= 1:
+            raise ConfigError(f"contrast {self.contrast!r}; expected a number from 0 to 1")
 
     def start(self, noise: Tensor, mu: Tensor) -> Tensor:
         """Where on the path it begins, (B, C, T), from standard normal noise and the encoder's mel.

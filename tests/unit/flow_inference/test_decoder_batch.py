@@ -25,7 +25,9 @@ SPOKEN_TOGETHER = BatchOptions(max_frames=10_000, bucket_frames=10_000, max_voic
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
+    return AudioDecoder.from_pretrained(
+        tiny_checkpoints / "decoder", solving=Solving(2, contrast=0.3)
+    )
 
 
 def draw_tokens(n_tokens: int, seed: int = 0) -> list[int]:

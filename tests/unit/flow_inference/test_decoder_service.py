@@ -24,7 +24,9 @@ WAIT_S = 60.0
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoints: Path) -> AudioDecoder:
     """A tiny decoder with few solver steps."""
-    return AudioDecoder.from_pretrained(tiny_checkpoints / "decoder", solving=Solving(2))
+    return AudioDecoder.from_pretrained(
+        tiny_checkpoints / "decoder", solving=Solving(2, contrast=0.3)
+    )
 
 
 @pytest.fixture

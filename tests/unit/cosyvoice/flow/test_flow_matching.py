@@ -89,6 +89,8 @@ def test_midpoint_is_exact_where_the_velocity_grows_with_time() -> None:
         ({"start_at": "early"}, "start_at 'early'"),
         ({"temperature": float("nan")}, "temperature nan"),
         ({"temperature": True}, "temperature True"),
+        ({"contrast": -0.1}, "contrast -0.1"),
+        ({"contrast": float("inf")}, "contrast inf"),
     ],
 )
 def test_what_cannot_be_solved_is_refused(values: dict[str, object], named: str) -> None:
