@@ -42,6 +42,20 @@ from antiphon.training.voices import ANSWER_VOICE
 logger = logging.getLogger(__name__)
 
 
+def report_file(text: str) -> Path:
+    """Refuse a place where no report could be written, before the questions are asked.
+
+    Raises:
+        ArgumentTypeError: If it is a folder.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text} is a folder; name a file in it, such as {path / 'embedded.json'}"
+        )
+    return path
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of `antiphon eval`."""
     parser = argparse.ArgumentParser(prog="antiphon eval", description=__doc__, allow_abbrev=False)
@@ -76,7 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=11, help="seed of the questions")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for torch's choice")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/embedded.json"))
+    parser.add_argument(
+        "--out",
+        type=report_file,
+        default=Path("benchmarks/results/embedded.json"),
+        help="file of the report; table and picture go beside it (default: %(default)s)",
+    )
     parser.add_argument(
         "--keep-audio", type=Path, help="folder for the questions and replies as wav"
     )

@@ -2,11 +2,12 @@
 
 import dataclasses
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from antiphon.evaluation import questions, report
+from antiphon.evaluation import questions, report, suite
 from antiphon.evaluation.judge import Judge
 from antiphon.training import grammar
 from antiphon.training.grammar import SKILLS
@@ -88,3 +89,12 @@ def test_figures_add_up():
 
 def test_no_records_give_no_figures_but_no_crash():
     assert report.summarise([])["right_text_answers"] is None
+
+
+def test_a_folder_in_place_of_the_report_is_refused_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        suite.main(["embedded", "--out", str(tmp_path)])
+    told = "".join(capsys.readouterr().err.split())
+    assert f"isafolder;nameafileinit,suchas{tmp_path / 'embedded.json'}" in told
