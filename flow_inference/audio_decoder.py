@@ -145,7 +145,7 @@ class AudioDecoder:
             ConfigError: If there is no such voice.
         """
         checked = self._checked(tokens)
-        stream = self._open_mel(self._embedding(voice), seed, StreamOptions())
+        stream = self._open_mel(self._voice(voice), seed, StreamOptions())
         return torch.cat([*stream.push(checked), stream.flush()], dim=1)
 
     def open_stream(
@@ -165,15 +165,15 @@ class AudioDecoder:
             ConfigError: If there is no such voice.
         """
         options = StreamOptions(schedule) if isinstance(schedule, BlockSchedule) else schedule
-        speaker = self._embedding(voice)
-        mel = self._open_mel(speaker, seed, options or StreamOptions())
+        spoken = self._voice(voice)
+        mel = self._open_mel(spoken, seed, options or StreamOptions())
         vocoder = VocoderStream(self.hift, seed + 1)
-        spoken = Voice(speaker, self.solving.contrast)
         return DecoderStream(mel, vocoder, spoken, self.codebook_size)
 
-    def _open_mel(self, speaker: Tensor, seed: int, options: StreamOptions) -> MelStream:
-        """Open the mel of one reply in the voice of a speaker vector (1, D)."""
-        return MelStream(FlowWindow(self.flow, speaker, self.solving), options, self.clock, seed)
+    def _open_mel(self, voice: Voice, seed: int, options: StreamOptions) -> MelStream:
+        """Open the mel of one reply in a voice."""
+        window = FlowWindow(self.flow, voice.speaker, voice.solving)
+        return MelStream(window, options, self.clock, seed)
 
     def _checked(self, tokens: Sequence[int] | Tensor) -> list[int]:
         """Check the tokens of a whole reply.
@@ -186,12 +186,14 @@ class AudioDecoder:
             raise PromptError("no speech tokens to decode; expected at least one")
         return checked
 
-    def _embedding(self, voice: str | None) -> Tensor:
-        """Speaker vector (1, D) of a voice."""
+    def _voice(self, voice: str | None) -> Voice:
+        """Speaker vector (1, D) of a voice, and how its mel is solved."""
         name = self.voices[0] if voice is None else voice
         if name not in self._speakers:
             raise ConfigError(f"no voice {voice!r}; expected one of: {', '.join(self.voices)}")
-        return self._speakers[name]
+        is_usual = name == self.voices[0]
+        solving = self.solving if is_usual else self.solving.for_other_voice()
+        return Voice(self._speakers[name], solving)
 
 
 def _load(module: nn.Module, path: Path) -> None:

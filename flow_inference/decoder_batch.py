@@ -83,8 +83,10 @@ class DecoderBatch:
     def take_group(self) -> list[BlockRun]:
         """Take out those whose blocks go into the next batch, at least one; some must wait."""
         ordered = sorted(self._waiting, key=lambda run: self._waiting[run])
-        bucket = self._bucket(ordered[0])
-        alike = [run for run in ordered if self._bucket(run) == bucket]
+        bucket, solving = self._bucket(ordered[0]), ordered[0].voice.solving
+        alike = [
+            run for run in ordered if self._bucket(run) == bucket and run.voice.solving == solving
+        ]
         longest = max((bucket + 1) * self._options.bucket_frames, 1)
         group = alike[: max(self._max_frames // longest, 1)]
         for run in group:
@@ -116,7 +118,7 @@ class DecoderBatch:
         if not windows:
             return [None] * len(group)
         speakers = torch.cat([run.voice.speaker for run in group])
-        flow, solving = self._decoder.flow, self._decoder.solving
+        flow, solving = self._decoder.flow, group[0].voice.solving  # the same of all
         try:
             for mels in solve_windows(flow, windows, speakers, solving, self._frame_step):
                 if mels is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from antiphon.errors import EngineError, PromptError
+from cosyvoice.flow.solving import Solving
 from flow_inference.mel_stream import MelStream
 from flow_inference.postfilter import raise_contrast
 from flow_inference.vocoder_stream import VocoderStream
@@ -54,11 +55,11 @@ class Voice:
 
     Attributes:
         speaker: Whose voice it is, (1, spk_embed_dim).
-        contrast: How much the peaks of its mel are raised (postfilter.py).
+        solving: How its mel is solved.
     """
 
     speaker: Tensor
-    contrast: float = 0.0
+    solving: Solving
 
 
 class BlockRun:
@@ -96,7 +97,7 @@ class BlockRun:
             Frames for `vocoder`, (80, n).
         """
         final = self._mel.release() if mel is None else self._mel.accept(mel)
-        frames = raise_contrast(final, self.voice.contrast)
+        frames = raise_contrast(final, self.voice.solving.contrast)
         self.window = None if self.is_last else self._mel.next_window()
         self.is_done = self.window is None
         return frames

@@ -1,6 +1,6 @@
 """How the flow is solved and what is done with the result. Knows no network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from antiphon.errors import ConfigError
 EULER, MIDPOINT = "euler", "midpoint"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MAX_STEPS, MAX_TEMPERATURE = 1000, 2
+OTHERS_START_AT, OTHERS_TEMPERATURE = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,22 @@ class Solving:
         """
         scaled = noise * self.temperature
         return scaled if self.start_at == 0 else scaled.lerp(mu.to(scaled), self.start_at)
+
+    def for_other_voice(self) -> "Solving":
+        """Say how to solve it for another voice than the usual one.
+
+        The encoder's mel is the usual voice's, and a solution that begins with much of it stays in
+        that voice: others begin nearly in noise, in twice as many steps.
+        """
+        if self.start_at <= OTHERS_START_AT:
+            return self
+        return replace(
+            self,
+            n_timesteps=2 * self.n_timesteps,
+            guided_steps=None if self.guided_steps is None else 2 * self.guided_steps,
+            start_at=OTHERS_START_AT,
+            temperature=max(self.temperature, OTHERS_TEMPERATURE),
+        )
 
     def number_format(self, device: torch.device) -> torch.autocast:
         """Compute in `dtype` in this thread for as long as the context is entered."""

@@ -118,4 +118,4 @@ def test_its_three_voices_differ_in_pitch(replies: dict[Talk, list[Heard]]) -> N
     low, middle, high = (
         median_pitch(replies[SAID_AGAIN, voice][0].waveform) for voice in ("low", "middle", "high")
     )
-    assert low < middle < high
+    assert 1.1 * low < middle < high / 1.05

@@ -166,3 +166,9 @@ def test_loss_counts_only_what_the_mask_says() -> None:
 def test_other_solvers_are_refused() -> None:
     with pytest.raises(ConfigError, match="heun"):
         solver(solver="heun")
+
+
+def test_another_voice_begins_nearly_in_noise() -> None:
+    usual = Solving(2, 2, start_at=0.5, temperature=0.2, contrast=0.3)
+    assert usual.for_other_voice() == Solving(4, 4, start_at=0.1, temperature=0.5, contrast=0.3)
+    assert Solving().for_other_voice() == Solving()
