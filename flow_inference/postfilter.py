@@ -1,8 +1,8 @@
 """Raises the peaks of a mel that a decoder predicted. Knows no network.
 
 What is predicted is the mean of all that may have been said so: formants come out flatter than
-they were, and some words as others. Source of the idea: Toda and Tokuda 2007, "A speech parameter
-generation algorithm considering global variance", section 1, and the postfilters that it names.
+they were, and some words as others. That statistical speech comes out too smooth: Toda and Tokuda
+2007, "A speech parameter generation algorithm considering global variance"; the filter is our own.
 """
 
 from torch import Tensor

@@ -117,6 +117,29 @@ def test_equal_blocks_go_together(decoder: AudioDecoder) -> None:
     assert decode_all(batch, begin(streams, [draw_tokens(10)] * 4)).sizes == [3, 1]
 
 
+def test_voices_that_are_solved_otherwise_wait_for_their_own(decoder: AudioDecoder) -> None:
+    size = decoder.flow.spk_embed_affine_layer.in_features
+    speakers = {"usual": torch.zeros(size), "other": torch.ones(size)}
+    solving = Solving(2, start_at=0.5, temperature=0.2)
+    two = AudioDecoder(
+        decoder.flow, decoder.hift, decoder.sample_rate, solving=solving, speakers=speakers
+    )
+    voices, tokens = ("usual", "other", "usual", "other"), draw_tokens(10)
+    streams = [two.open_stream(voice, seed=1) for voice in voices]
+    batch = DecoderBatch(two, BatchOptions(max_frames=300))
+    found = decode_all(batch, begin(streams, [tokens] * 4))
+    assert found.sizes == [2, 2]
+    for voice, sound in zip(voices, found.sounds, strict=True):
+        with two.open_stream(voice, seed=1) as stream:
+            assert sound.numpy() == pytest.approx(stream.push(tokens).numpy(), abs=1e-4)
+    as_usual = AudioDecoder(
+        decoder.flow, decoder.hift, decoder.sample_rate,
+        solving=solving.for_other_voice(), speakers={"other": torch.ones(size)},
+    )  # fmt: skip
+    with as_usual.open_stream("other", seed=1) as stream:
+        assert torch.equal(stream.push(tokens), two.open_stream("other", seed=1).push(tokens))
+
+
 def test_a_block_larger_than_a_batch_goes_alone(decoder: AudioDecoder) -> None:
     streams = [decoder.open_stream(), decoder.open_stream()]
     batch = DecoderBatch(decoder, BatchOptions(max_frames=1))
